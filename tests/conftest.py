@@ -1,0 +1,13 @@
+"""What every test shares: no window opens, and no test fails for being the one that compiles."""
+
+from __future__ import annotations
+
+import os
+
+from hypothesis import settings
+
+os.environ["MPLBACKEND"] = "Agg"  # in the environment, so that the command lines under test have it too
+
+# A first call into a kernel compiles it, which takes seconds: a deadline would blame whichever example comes first.
+settings.register_profile("refloss", deadline=None, max_examples=50)
+settings.load_profile("refloss")
