@@ -110,8 +110,8 @@ def install(wanted: str) -> None:
     ) as process:
         for line in process.stdout or ():
             log.append(line)
-            if line.lstrip().startswith(("Collecting ", "Downloading ", "Installing ", "Successfully ")):
-                print("  " + line.strip()[:150], flush=True)
+            if line.lstrip().startswith(("Downloading ", "Using cached ", "Installing collected ")):
+                print("  " + line.strip()[:110], flush=True)
     if process.returncode:
         if any("connection broken by" in line for line in log):
             raise SetupError("pip does not reach the package index: is there a network?")
