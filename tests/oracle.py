@@ -297,15 +297,13 @@ class _Parts:
             released = [5.0, -26.666667938232422, 60.0, -80.0, 41.666664123535156]
             self.stencil, exponent = _integers(released)
             self.over = Fraction(1, 2**exponent)
-        self.steep = self._stencil_of(self.p, self.stencil)
-        self.steep_squares = [None if g is None else g * g for g in self.steep]
+        self.steep_squares = [g * g for g in self._stencil_of(self.p, self.stencil)]
 
     @staticmethod
-    def _stencil_of(p: Sequence[int], stencil: Sequence[int]) -> list[int | None]:
-        """Σ_k stencil_k p_{j−4+k} for every j ≥ 4; None before."""
+    def _stencil_of(p: Sequence[int], stencil: Sequence[int]) -> list[int]:
+        """Σ_k stencil_k p_{j−4+k} for j = 4, 5, …"""
         c0, c1, c2, c3, c4 = stencil
-        inside = [c0 * p[j - 4] + c1 * p[j - 3] + c2 * p[j - 2] + c3 * p[j - 1] + c4 * p[j] for j in range(4, len(p))]
-        return [None] * min(4, len(p)) + inside
+        return [c0 * p[j - 4] + c1 * p[j - 3] + c2 * p[j - 2] + c3 * p[j - 1] + c4 * p[j] for j in range(4, len(p))]
 
     # The terms, each as its formula stands in the specification.
 
@@ -329,8 +327,8 @@ class _Parts:
 
     def unmasked_gradient(self, s: int) -> Fraction:
         where = self.gradient_points(s)
-        squares = self.steep_squares
-        total = sum(w * squares[j] for w, (j, m) in zip(_doubled_trapezoid(len(where)), where, strict=True) if not m)
+        weighted = zip(_doubled_trapezoid(len(where)), where, strict=True)
+        total = sum(w * self.steep_squares[j - 4] for w, (j, m) in weighted if not m)
         return HALF * self.dx * total * (self.over * self.unit) ** 2
 
     def accumulated(self, s: int, absolute: bool = False) -> list[Fraction]:
@@ -389,7 +387,7 @@ class _Parts:
         where = self.gradient_points(s)
         for w, (j, m) in zip(_doubled_trapezoid(len(where)), where, strict=True):
             if not m:
-                rate = grad_weight * scale * self.over**2 * w * steep[j]
+                rate = grad_weight * scale * self.over**2 * w * steep[j - 4]
                 for k, coefficient in enumerate(stencil):
                     slope[j - 4 + k] += rate * coefficient
 

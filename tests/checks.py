@@ -1,0 +1,109 @@
+"""Results against the oracle, at the accuracy of docs/specification.md, section 9."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from fractions import Fraction
+
+import numpy as np
+import oracle
+
+from refloss import AlignedResult, PointwiseResult
+
+FIGURE_ULPS = 0.501
+"""A figure is the exact value rounded once, after an error of at most a thousandth of an ulp."""
+
+GRAD_ULPS = 1.0
+"""A gradient's element is the exact one, or one of its two neighbours; or see `oracle.FRACTION_OF_LEAVES`."""
+
+LANDSCAPE = Fraction(1, 10**12)
+"""The landscape is drawn, not compared: a plain sum over thousands of points keeps 12 digits."""
+
+
+def assert_pointwise(found: PointwiseResult, exact: oracle.Pointwise, *, grad: bool) -> None:
+    """Compare all that a pointwise result holds."""
+    wrong: list[str] = []
+    if isinstance(exact.value, list):
+        assert isinstance(found.value, np.ndarray)
+        assert found.value.shape == (exact.count,)
+        wrong += _figures("value", found.value, exact.value)
+    else:
+        assert isinstance(found.value, float)
+        wrong += _figures("value", [found.value], [exact.value])
+    assert found.count == exact.count
+    assert found.selected.ravel().tolist() == exact.selected
+    if grad:
+        assert found.grad is not None
+        assert found.grad.shape == found.selected.shape
+        wrong += _gradient(found.grad.ravel(), exact.grad, exact.leaves)
+    else:
+        assert found.grad is None
+    assert not wrong, "\n".join(wrong)
+
+
+def assert_aligned(found: AlignedResult, exact: oracle.Aligned, *, grad: bool, landscape: bool = True) -> None:
+    """Compare all that an aligned result holds: the choices exactly, the figures in ulps."""
+    each = exact.structures
+    assert found.shift.tolist() == [s.shift for s in each], "shift"
+    assert found.runner_up.tolist() == [s.runner_up for s in each], "runner_up"
+    assert found.tied.tolist() == [s.tied for s in each], "tied"
+    assert (found.shift.dtype, found.runner_up.dtype, found.tied.dtype) == (np.int64, np.int64, np.bool_)
+
+    wrong = _figures("per_structure", found.per_structure, [s.total for s in each])
+    wrong += _figures("margin", found.margin, [s.margin for s in each])
+    for name in ("dos", "front_tail", "unmasked_gradient", "cumulative"):
+        wrong += _figures(name, getattr(found.terms, name), [getattr(s, name) for s in each])
+    if isinstance(exact.value, list):
+        assert isinstance(found.value, np.ndarray)
+        assert np.array_equal(found.value, found.per_structure)
+    else:
+        assert isinstance(found.value, float)
+        wrong += _figures("value", [found.value], [exact.value])
+
+    if grad:
+        assert found.grad is not None
+        assert found.grad.shape == found.predictions.shape
+        for b, row in enumerate(found.grad):
+            wrong += [f"structure {b}: {line}" for line in _gradient(row, exact.grad[b], exact.leaves[b])]
+    else:
+        assert found.grad is None
+
+    if landscape:
+        rival = found.rival()
+        assert rival.shift.tolist() == [s.rival for s in each], "rival"
+        wrong += _figures("rival margin", rival.margin, [s.rival_margin for s in each])
+        drawn = found.landscape()
+        assert drawn.shape == (len(each), len(each[0].landscape))
+        for b, row in enumerate(drawn):
+            # A total may cancel between its terms, so there the highest point of the landscape is the measure.
+            top = max(map(abs, each[b].landscape)) if found.convention.objective == "total" else None
+            for s, value in enumerate(row):
+                wanted = each[b].landscape[s]
+                # What underflows may be lost once a point.
+                allowed = LANDSCAPE * (wanted if top is None else top) + row.size * Fraction(1, 2**1074)
+                if abs(wanted) < 1e300 and not abs(Fraction(float(value)) - wanted) <= allowed:
+                    wrong.append(f"landscape[{b}, {s}]: found {value!r}, exact {oracle.nearest(wanted)!r}")
+    assert not wrong, "\n".join(wrong)
+
+
+def _figures(name: str, found: Iterable[float], exact: Iterable[Fraction | None]) -> list[str]:
+    wrong = []
+    for index, (value, wanted) in enumerate(zip(found, exact, strict=True)):
+        if wanted is None:
+            if value != math.inf:
+                wrong.append(f"{name}[{index}]: found {value!r}, expected inf: there is no other shift")
+        elif not (off := oracle.ulps(float(value), wanted)) <= FIGURE_ULPS:
+            wrong.append(f"{name}[{index}]: found {value!r}, exact {oracle.nearest(wanted)!r}, {off:.4g} ulp off")
+    return wrong
+
+
+def _gradient(found: Iterable[float], exact: list[Fraction], leaves: list[Fraction]) -> list[str]:
+    wrong = []
+    for index, (value, wanted, leaf) in enumerate(zip(map(float, found), exact, leaves, strict=True)):
+        off = oracle.ulps(value, wanted)
+        if off <= GRAD_ULPS:
+            continue
+        if not math.isfinite(value) or abs(Fraction(value) - wanted) > oracle.FRACTION_OF_LEAVES * leaf:
+            wrong.append(f"grad[{index}]: found {value!r}, exact {oracle.nearest(wanted)!r}, {off:.4g} ulp off")
+    return wrong
