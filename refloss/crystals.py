@@ -383,7 +383,7 @@ GRAPHENE: Final = Crystal(
 
 # A model, no element's bands: E(k) = −2t Σ cos(k_i a), with t = (π²/8) ħ²/(m a²), where the band is as wide from Γ to X
 # as the free electron's (Froyen and Harrison). The lattice constant is that of α-polonium, the one element with this
-# structure; the elastic constants are of the size found in metals.
+# structure (R. J. DeSando, R. C. Lange, J. Inorg. Nucl. Chem. 28, 1837 (1966)); the elastic constants are made up.
 SIMPLE_CUBIC: Final = Crystal(
     name="simple cubic s band",
     species=("X",),

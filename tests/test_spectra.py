@@ -60,6 +60,12 @@ def test_energies_that_miss_the_states_see_their_tails(distance):
     assert close(found, exact_dos(states, weights, energies, 0.3))
 
 
+def test_heavy_state_out_of_reach_of_a_light_one():
+    # What a cutoff at 9 widths leaves out of the heavy state is 1e-18 of its peak, but 1e-8 of the density here.
+    states, weights, energies = np.array([[0.0], [9.05 * 0.3]]), np.array([1e-10, 1.0]), np.array([0.0, -0.01])
+    assert close(gaussian_dos(states, weights, energies), exact_dos(states, weights, energies, 0.3))
+
+
 def test_many_states_do_not_lose_digits():
     # 77 000 states, as many as gold's k-mesh has: math.fsum of the terms is exact but for their own rounding.
     rng = np.random.default_rng(3)
