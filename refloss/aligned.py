@@ -1,0 +1,175 @@
+"""The aligned losses: a prediction slides along the energy axis until it fits its target, then the terms are taken.
+
+Shapes: B structures, N points of a target, N + E of a prediction. Units: energies in eV, densities of states in
+states/eV, so that D, F and C are in states²/eV, states²/eV and states² · eV, and G in states²/eV³, before their weights.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from refloss import arrays
+from refloss.conventions import MASKED_DOS, Convention, find
+from refloss.errors import InputError
+from refloss.results import AlignedResult, Booleans, Floats
+
+
+def masked_dos(
+    predictions: Any,
+    targets: Any,
+    mask: Any,
+    *,
+    energy_step: float | None = None,
+    energy_grid: Any = None,
+    grad_weight: float = 1e-4,
+    int_weight: float = 2.0,
+    extra_targets: int | None = None,
+    reduction: str = "mean",
+    convention: str | Convention = "documented",
+    grad: bool = False,
+) -> AlignedResult:
+    r"""Masked density-of-states loss, after alignment along the energy axis.
+
+    With the window :math:`a_i = p_{s+i}` and the shift :math:`s^*` that minimises the convention's objective (the
+    smallest of equals), per structure
+
+    .. math:: D + [F] + w_g \, G + w_c \, C
+
+    where, :math:`\omega` being trapezoid weights and :math:`dx` the energy step,
+
+    .. math::
+        D &= dx \sum_i \omega_i m_i (a_i - t_i)^2, \qquad F = dx \sum_{j \le s^*} \omega_j p_j^2, \\
+        G &= dx \sum_j \omega_j (1 - m_j) g_j^2, \qquad
+        C = dx \sum_{i \ge 1} \omega_i m_i c_i^2, \quad c = \mathrm{cumtrapz}(a - t),
+
+    and g is the fourth-order backward difference of p.
+
+    Parameters
+    ----------
+    predictions : (B, N + E) array
+        Predicted density of states, states/eV.
+    targets : (B, N) array, or (B, N + E)
+        In the padded layout the first E columns are dropped unseen; it needs `extra_targets`.
+    mask : (B, N) array of booleans or 0 and 1, or (B, N + E)
+        1 where the target counts. A NaN target under a 0 reads 0.
+    energy_step : float, default 0.05
+        dx in eV.
+    energy_grid : (N,) array, optional
+        The target's energies in eV, instead of `energy_step`: uniform to 1e-6 of the step.
+    grad_weight, int_weight : float
+        Weights of G and C.
+    extra_targets : int, optional
+        E, where targets or mask come padded; otherwise it follows from the widths.
+    reduction : {"mean", "sum", "none"}
+        Over structures.
+    convention : str or Convention
+        Which of the ways to read this loss: see `refloss.conventions`.
+    grad : bool
+        Whether to return d value / d predictions too, shift and mask constant.
+
+    Returns
+    -------
+    AlignedResult
+
+    Raises
+    ------
+    InputError
+        As docs/specification.md, section 8, lists.
+
+    References
+    ----------
+    docs/specification.md, section 3. The loss: W. B. How, P. Febrer, S. Chong, A. Mazitov, F. Bigi, M. Kellner,
+    S. Pozdnyakov and M. Ceriotti, "Universal machine learning for the electronic density of states" (2025).
+    """
+    from refloss import engine
+    from refloss.exact import Formula
+
+    chosen = find(convention, MASKED_DOS)
+    p = arrays.real_array("predictions", predictions, ndim=2)
+    t, m = _targets_and_mask(p, targets, mask, extra_targets)
+    step, grid = _energy_axis(energy_step, energy_grid, t.shape[1], chosen)
+    note = f" (convention {chosen.name}: the release ignores any other)" if len(chosen.reductions) == 1 else ""
+    reduction = arrays.choice("reduction", reduction, chosen.reductions, note=note)
+    formula = Formula(
+        chosen,
+        step,
+        arrays.finite_number("grad_weight", grad_weight),
+        arrays.finite_number("int_weight", int_weight),
+        t.shape[1],
+    )
+    batch = engine.Batch(p, t, m, formula)
+    return engine.evaluate(batch, reduction=reduction, grad=grad, energy_grid=grid)
+
+
+def _targets_and_mask(p: Floats, targets: Any, mask: Any, extra_targets: int | None) -> tuple[Floats, Booleans]:
+    """Return targets and mask (B, N), the padding dropped and NaN under a false mask read as 0."""
+    t = arrays.real_array("targets", targets, ndim=2, finite=False)
+    raw = arrays.on_host("mask", mask)
+    structures, width = p.shape
+    for name, array in (("targets", t), ("mask", raw)):
+        if array.ndim != 2:
+            raise InputError(f"{name}: found {array.ndim} dimensions, shape {array.shape}, expected 2")
+        if array.shape[0] != structures:
+            raise InputError(f"{name}: found shape {array.shape}, expected {structures} structures as in predictions")
+    if extra_targets is None:
+        if t.shape[1] > width:
+            raise InputError(
+                f"targets: found {t.shape[1]} points, expected at most the {width} of predictions {p.shape}"
+            )
+        points = t.shape[1]
+    else:
+        points = width - arrays.whole_number("extra_targets", extra_targets)
+        t, raw = (
+            _without_padding(name, array, points, width, extra_targets)
+            for name, array in (("targets", t), ("mask", raw))
+        )
+    if points < 2:
+        raise InputError(f"targets: found {points} points, expected at least 2 (predictions have {width})")
+    m = arrays.mask_array("mask", raw)
+    arrays.require_same_shape("mask", m.shape, "targets", t.shape)
+    arrays.require_finite("targets", t, allow_nan=True)
+    missing = np.isnan(t)
+    if missing.any():
+        if (missing & m).any():
+            where = tuple(int(i) for i in np.argwhere(missing & m)[0])
+            raise InputError(
+                f"targets: found {int((missing & m).sum())} NaN where the mask is true (first at index {where}), "
+                "expected numbers there: mask the point out"
+            )
+        t = np.where(missing, 0.0, t)
+    return np.require(t, requirements=["C", "A"]), m
+
+
+def _without_padding(name: str, array: Any, points: int, width: int, extra: int) -> Any:
+    if array.shape[1] not in (points, width):
+        raise InputError(
+            f"{name}: found {array.shape[1]} points, expected {points} or, padded, {width}: predictions have {width} "
+            f"points and extra_targets is {extra}"
+        )
+    return array[:, array.shape[1] - points :]
+
+
+def _energy_axis(
+    energy_step: float | None, energy_grid: Any, points: int, convention: Convention
+) -> tuple[float, Floats | None]:
+    """Return dx and the checked grid, from whichever is given."""
+    only = convention.energy_step
+    step = 0.05 if energy_step is None else arrays.finite_number("energy_step", energy_step, positive=True)
+    grid = None
+    if energy_grid is not None:
+        grid = arrays.real_array("energy_grid", energy_grid, ndim=1)
+        if grid.size != points:
+            raise InputError(f"energy_grid: found {grid.size} energies, expected {points}, the points of targets")
+        found = arrays.uniform_step("energy_grid", grid)
+        if energy_step is not None and abs(found - step) > 1e-6 * step:
+            raise InputError(f"energy_step and energy_grid: found {step!r} and a grid of step {found!r}, expected one")
+        # The release never sees the grid: on one that means its step, its own number is the one it uses.
+        step = only if only is not None and abs(found - only) <= 1e-6 * only else found
+    if only is not None and step != only:
+        raise InputError(
+            f"energy_step: found {step!r}, expected {only}: the release behind convention {convention.name} has "
+            "it hard-coded"
+        )
+    return step, grid

@@ -1,0 +1,180 @@
+"""The gate: whatever the caller holds becomes a checked float64 array, or an `InputError`.
+
+Every entry point checks its input here, once. float16, float32 and integers are taken exactly as float64, bfloat16
+through float32; arrays that live on another device are copied to the CPU. A float64 array in C order passes through
+without a copy. (docs/specification.md, section 8.)
+"""
+
+from __future__ import annotations
+
+import math
+import numbers
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from refloss.errors import InputError, did_you_mean
+from refloss.results import Booleans, Floats
+
+_EXACT_INTEGERS = 2**53
+_BLOCK = 1 << 18
+
+
+def real_array(name: str, value: Any, *, ndim: int | None = None, finite: bool = True) -> Floats:
+    """Return `value` as a float64 array in C order.
+
+    Parameters
+    ----------
+    name : str
+        What the error messages call it.
+    value : array_like
+        NumPy arrays, nested lists, and arrays of other libraries that offer DLPack or ``__array__``.
+    ndim : int, optional
+        The number of dimensions that it must have.
+    finite : bool
+        Whether NaN and infinities are errors.
+
+    Raises
+    ------
+    InputError
+        Not numbers, a type that float64 does not hold exactly, size 0, wrong dimensions, or not finite.
+    """
+    array = _real(name, on_host(name, value))
+    if ndim is not None and array.ndim != ndim:
+        raise InputError(f"{name}: found {array.ndim} dimensions, shape {array.shape}, expected {ndim}")
+    if array.size == 0:
+        raise InputError(f"{name}: found an array of size 0, shape {array.shape}, expected at least one element")
+    if finite:
+        require_finite(name, array)
+    return array
+
+
+def mask_array(name: str, value: Any, *, ndim: int | None = None) -> Booleans:
+    """Return `value`, of booleans or of numbers that are all 0 or 1, as a boolean array in C order."""
+    array = on_host(name, value)
+    if ndim is not None and array.ndim != ndim:
+        raise InputError(f"{name}: found {array.ndim} dimensions, shape {array.shape}, expected {ndim}")
+    if array.dtype != np.bool_:
+        array = _real(name, array)
+        wrong = (array != 0) & (array != 1)
+        if wrong.any():
+            raise InputError(f"{name}: found {_count(array, wrong, 'neither 0 nor 1')}, expected booleans, or 0 and 1")
+    return np.require(array, np.bool_, ["C", "A"])
+
+
+def require_same_shape(name: str, shape: tuple[int, ...], other: str, expected: tuple[int, ...]) -> None:
+    """Raise where the argument `name` does not have the shape of the argument `other`."""
+    if shape != expected:
+        raise InputError(f"{name}: found shape {shape}, expected {expected}, the shape of {other}")
+
+
+def require_finite(name: str, array: Floats, *, allow_nan: bool = False) -> None:
+    """Raise where `array` holds an infinity, or a NaN unless `allow_nan`."""
+    flat = array.reshape(-1)
+    bad, kind = (np.isinf, "infinite") if allow_nan else (_not_finite, "NaN or infinite")
+    # By blocks: a boolean array of the whole would be a seventh of the input's memory, for an answer of one bit.
+    if any(bad(flat[start : start + _BLOCK]).any() for start in range(0, flat.size, _BLOCK)):
+        raise InputError(f"{name}: found {_count(array, bad(array), kind)}, expected finite numbers")
+
+
+def finite_number(name: str, value: Any, *, positive: bool = False) -> float:
+    """Return `value` as a float; it must be one finite real number, and > 0 where `positive`."""
+    expected = "a finite number > 0" if positive else "a finite number"
+    if isinstance(value, bool | np.bool_) or not isinstance(value, numbers.Real | np.number):
+        raise InputError(f"{name}: found {type(value).__name__} {value!r}, expected {expected}")
+    found = float(value)
+    if not math.isfinite(found) or (positive and found <= 0):
+        raise InputError(f"{name}: found {found!r}, expected {expected}")
+    return found
+
+
+def whole_number(name: str, value: Any) -> int:
+    """Return `value` as an int; it must be an integer ≥ 0."""
+    if isinstance(value, bool | np.bool_) or not isinstance(value, numbers.Integral) or value < 0:
+        raise InputError(f"{name}: found {value!r}, expected an integer ≥ 0")
+    return int(value)
+
+
+def choice(name: str, value: Any, known: Iterable[str], *, note: str = "") -> str:
+    """Return `value`, which must be one of `known`; `note` is added to the message."""
+    known = tuple(known)
+    if not isinstance(value, str) or value not in known:
+        hint = did_you_mean(value, known) if isinstance(value, str) else ""
+        raise InputError(f"{name}: found {value!r}, expected one of {', '.join(known)}{note}{hint}")
+    return value
+
+
+def uniform_step(name: str, grid: Floats) -> float:
+    """Return (last − first)/(points − 1) of an increasing `grid` that is uniform to 1e-6 of that step."""
+    if grid.size < 2:
+        raise InputError(f"{name}: found {grid.size} point, expected at least 2")
+    step = float((grid[-1] - grid[0]) / (grid.size - 1))
+    if not (math.isfinite(step) and step > 0):
+        raise InputError(f"{name}: found a step of {step!r}, expected energies that increase")
+    off = np.abs(np.diff(grid) - step) > 1e-6 * step
+    if off.any():
+        first = int(np.argmax(off))
+        found = float(grid[first + 1] - grid[first])
+        raise InputError(
+            f"{name}: found a step of {found!r} after index {first}, expected a uniform grid of step {step!r} (to 1e-6)"
+        )
+    return step
+
+
+def _not_finite(array: Floats) -> Booleans:
+    return ~np.isfinite(array)
+
+
+def _count(array: NDArray[Any], wrong: Booleans, kind: str) -> str:
+    """Say how many elements are wrong, where the first is, and what it holds."""
+    first = tuple(int(i) for i in np.unravel_index(int(np.argmax(wrong)), wrong.shape))
+    total = int(np.count_nonzero(wrong))
+    values = "value that is" if total == 1 else "values that are"
+    return f"{total} {values} {kind} (first at index {first}: {array[first]})"
+
+
+def on_host(name: str, value: Any) -> NDArray[Any]:
+    """Return `value` as a NumPy array, copied from another device where need be."""
+    if isinstance(value, np.ma.MaskedArray):
+        raise InputError(
+            f"{name}: found a numpy.ma.MaskedArray, expected a plain array (pass its mask as mask=~x.mask)"
+        )
+    if isinstance(value, np.ndarray):
+        return value
+    if hasattr(value, "detach") and hasattr(value, "cpu"):
+        value = value.detach().cpu()
+        if str(value.dtype) == "torch.bfloat16":
+            value = value.float()
+    elif hasattr(value, "__cuda_array_interface__") and hasattr(value, "get"):
+        value = value.get()
+    try:
+        return np.asarray(value)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"{name}: found {type(value).__name__}, expected an array of numbers ({error})") from error
+
+
+def _real(name: str, array: NDArray[Any]) -> Floats:
+    kind, expected = array.dtype.kind, "real numbers that float64 holds exactly"
+    if array.dtype.name == "bfloat16":
+        array = array.astype(np.float32)
+    elif kind in "iu":
+        _require_exact_integers(name, array)
+    elif kind != "f" or array.dtype.itemsize > 8:
+        raise InputError(f"{name}: found dtype {array.dtype}, expected {expected}")
+    return np.require(array, np.float64, ["C", "A"])
+
+
+def _require_exact_integers(name: str, array: NDArray[Any]) -> None:
+    if array.dtype.itemsize < 8:
+        return
+    large = array > _EXACT_INTEGERS
+    if array.dtype.kind == "i":
+        large |= array < -_EXACT_INTEGERS
+    if not large.any():
+        return
+    inexact = np.zeros(array.shape, np.bool_)
+    inexact[large] = [int(float(item)) != item for item in array[large].tolist()]
+    if inexact.any():
+        raise InputError(f"{name}: found {_count(array, inexact, 'not held exactly by float64')}, expected float64")

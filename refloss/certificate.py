@@ -1,0 +1,48 @@
+"""Rows (high, low, error): a double-double figure with a bound on its error, and what the bound proves.
+
+The last axis of every array here is such a row.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from refloss.kernels.eft import EPS
+from refloss.kernels.totals import add_up as _add_up
+from refloss.results import Booleans, Floats
+
+
+def certified(rows: Floats) -> Booleans:
+    """Whether rounding each row to `high` is proven to be within 0.501 ulp of the exact figure."""
+    high, error = np.abs(rows[..., 0]), rows[..., 2]
+    # An ulp is at least 2⁻⁵³ of the number: the rest of 0.501 is more than 2⁻⁶⁴ of it, away from both ends.
+    inside = (error <= high * 2.0**-64) & (high > 2.0**-1000) & (high < 2.0**1020)
+    proven: Booleans = inside | ((high == 0.0) & (error == 0.0))
+    return proven
+
+
+def add_up(rows: Floats, divisor: int) -> float | None:
+    """Return Σ rows / divisor, rounded once; None where that is not certified."""
+    out = np.empty((1, 3))
+    _add_up(rows, float(divisor), out[0])
+    return float(out[0, 0]) if certified(out)[0] else None
+
+
+def times_power(rows: Floats, exponent: int) -> Floats:
+    """Multiply by 2^exponent; what overflows is no longer certified."""
+    if exponent == 0:
+        return rows
+    with np.errstate(over="ignore"):
+        return np.ldexp(rows, exponent)
+
+
+def minus(a: Floats, b: Floats) -> Floats:
+    """Return a − b."""
+    with np.errstate(invalid="ignore"):
+        s = a[..., 0] - b[..., 0]
+        v = s - a[..., 0]
+        rest = (a[..., 0] - (s - v)) - (b[..., 0] + v) + (a[..., 1] - b[..., 1])
+        high = s + rest
+        lows = np.abs(a[..., 1]) + np.abs(b[..., 1]) + np.abs(rest)
+        error = a[..., 2] + b[..., 2] + 4 * EPS * np.abs(high) + 2.0**-51 * lows
+        return np.stack([high, (s - high) + rest, error], axis=-1)

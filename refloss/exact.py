@@ -1,0 +1,242 @@
+"""The exact mechanism behind every figure: integers and fractions, for what double-double cannot certify.
+
+A float is an integer times a power of two, so every sum of products of floats is an integer in a suitable unit. This
+is slow and has no error; it is asked only about the structures, and the shifts, that the kernels could not settle.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from fractions import Fraction
+from functools import cached_property, lru_cache
+from math import lcm
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from refloss.conventions import Convention
+from refloss.errors import InputError
+from refloss.results import Booleans, Floats
+
+Exact = NDArray[Any]
+"""An object array of Python integers."""
+
+STENCILS: Final = {
+    "exact": (3.0, -16.0, 36.0, -48.0, 25.0),
+    "float32": (5.0, -26.666667938232422, 60.0, -80.0, 41.666664123535156),
+}
+"""The coefficients of p_{j−4} … p_j: over 12 dx for the exact ones, at dx = 0.05 eV for the release's."""
+
+
+@dataclass(frozen=True)
+class Formula:
+    """A convention with its numbers: what multiplies each of the four sums, as exact fractions."""
+
+    convention: Convention
+    energy_step: float
+    grad_weight: float
+    int_weight: float
+    points: int
+
+    @cached_property
+    def factors(self) -> tuple[Fraction, ...]:
+        """What turns the sums (dos, front tail, gradient, cumulative) into the terms."""
+        dx = Fraction(self.energy_step)
+        gradient = 1 / (144 * dx) if self.convention.stencil == "exact" else dx
+        cumulative = dx**3 / 4
+        if self.convention.cumulative == "batch":
+            cumulative /= self.points - 1
+        return dx, dx, gradient, cumulative
+
+    @cached_property
+    def coefficients(self) -> tuple[Fraction, ...]:
+        """What turns the sums into the summands of the per-structure loss."""
+        weights = (1, int(self.convention.front_tail), Fraction(self.grad_weight), Fraction(self.int_weight))
+        return tuple(weight * factor for weight, factor in zip(weights, self.factors, strict=True))
+
+    @property
+    def whole(self) -> bool:
+        """Whether the unmasked gradient is taken on the whole prediction."""
+        return self.convention.gradient_points == "prediction"
+
+    @property
+    def squares(self) -> bool:
+        """Whether a² − t² is accumulated, not a − t."""
+        return self.convention.cumulated == "squares"
+
+    @property
+    def stencil(self) -> tuple[float, ...]:
+        """The five coefficients of the backward difference."""
+        return STENCILS[self.convention.stencil]
+
+
+class Structure:
+    """One structure in exact arithmetic.
+
+    Parameters
+    ----------
+    formula : Formula
+    predictions : (P,), targets, mask : (N,)
+    members : (N,) or None
+        The masks of the batch added up, where the cumulative term is the batch's.
+    share : float
+        A further factor of the cumulative term: its trapezoid weight over the batch.
+    """
+
+    def __init__(
+        self,
+        formula: Formula,
+        predictions: Floats,
+        targets: Floats,
+        mask: Booleans,
+        members: Floats | None = None,
+        share: float = 1.0,
+    ) -> None:
+        both, exponent = to_integers(np.concatenate([predictions, targets]))
+        self._p, self._t, self._mask = both[: predictions.size], both[predictions.size :], mask
+        self._scale = Fraction(2) ** exponent
+        self._floats: Floats = predictions
+        self._known: dict[bytes, Fraction] = {}
+        self._formula, self._share = formula, Fraction(share)
+        stencil, exponent = to_integers(np.array(formula.stencil))
+        self._stencil, self._stencil_scale = stencil.tolist(), Fraction(2) ** exponent
+        inner = mask[1:].astype(object) * _twice_trapezoid(mask.size - 1)
+        self._cumulative_weight = inner if members is None else 2 * members[1:].astype(np.int64).astype(object)
+
+    def terms(self, shift: int) -> tuple[Fraction, ...]:
+        """Return the four unweighted terms."""
+        return tuple(f * s for f, s in zip(self._formula.factors, self._sums(shift), strict=True))
+
+    def total(self, shift: int) -> Fraction:
+        """Return the per-structure loss."""
+        return sum((c * s for c, s in zip(self._formula.coefficients, self._sums(shift), strict=True)), Fraction())
+
+    def objective(self, shift: int) -> Fraction:
+        """Return what the alignment minimises; without its factor dx, unless it is the whole loss."""
+        if self._formula.convention.objective == "total":
+            return self.total(shift)
+        value = self._dos_once(shift)
+        if self._formula.convention.objective == "dos+front_tail":
+            value += _half_sum(*self._front_tail(shift))
+        return value * self._scale**2
+
+    def best_two(self, shifts: Iterable[int]) -> tuple[int, int]:
+        """Return the best of `shifts` and its runner-up, −1 where there is only one; ties to the smallest."""
+        ranked = sorted((self.objective(int(shift)), int(shift)) for shift in shifts)
+        return ranked[0][1], ranked[1][1] if len(ranked) > 1 else -1
+
+    def grad(self, shift: int) -> list[Fraction]:
+        """Return d total / d predictions, the shift a constant in it."""
+        n = self._t.size
+        parts: list[Exact] = []
+        for (x, weight), first in ((self._dos(shift), shift), (self._front_tail(shift), 0)):
+            part = _zeros(self._p.size)
+            part[first : first + x.size] = weight * x
+            parts.append(part)
+        h, weight = self._backward_difference(shift)
+        first, part = self._gradient_range(shift)[0], _zeros(self._p.size)
+        for r, coefficient in enumerate(self._stencil):
+            part[first - 4 + r : first - 4 + r + h.size] += coefficient * weight * h
+        parts.append(part)
+        y, weight = self._cumulative(shift)
+        tail = np.concatenate([np.add.accumulate((weight * y)[::-1])[::-1], _zeros(1)])
+        part = _zeros(self._p.size)
+        part[shift] = tail[0]
+        part[shift + 1 : shift + n] = tail[:-1] + tail[1:]
+        if self._formula.squares:
+            part[shift : shift + n] *= 2 * self._p[shift : shift + n]
+        parts.append(part)
+        # Each sum is unit · Σ (w/2) x² with x in units of `scale`; a prediction is in units of `scale`, too.
+        factors = [c * u / self._scale for c, u in zip(self._formula.coefficients, self._units(), strict=True)]
+        common = lcm(*(factor.denominator for factor in factors))
+        numerator = sum(int(f * common) * part for f, part in zip(factors, parts, strict=True))
+        return [Fraction(item, common) for item in numerator]
+
+    def _sums(self, shift: int) -> tuple[Fraction, ...]:
+        parts = (self._dos, self._front_tail, self._backward_difference, self._cumulative)
+        return tuple(_half_sum(*part(shift)) * unit for part, unit in zip(parts, self._units(), strict=True))
+
+    def _units(self) -> tuple[Fraction, ...]:
+        """What the unit of each sum's squares is worth."""
+        square = self._scale**2
+        cumulated = square**2 if self._formula.squares else square
+        return square, square, square * self._stencil_scale**2, cumulated * self._share
+
+    def _dos(self, shift: int) -> tuple[Exact, Exact]:
+        n = self._t.size
+        return self._p[shift : shift + n] - self._t, _twice_trapezoid(n) * self._mask.astype(object)
+
+    def _front_tail(self, shift: int) -> tuple[Exact, Exact]:
+        return self._p[: shift + 1], _twice_trapezoid(shift + 1)
+
+    def _gradient_range(self, shift: int) -> tuple[int, int]:
+        first, last = (4, self._p.size) if self._formula.whole else (max(4, shift), shift + self._t.size)
+        return first, max(first, last)
+
+    def _backward_difference(self, shift: int) -> tuple[Exact, Exact]:
+        first, last = self._gradient_range(shift)
+        h = _zeros(last - first)
+        for r, coefficient in enumerate(self._stencil):
+            h = h + coefficient * self._p[first - 4 + r : first - 4 + r + h.size]
+        unmasked = np.ones(self._p.size, np.bool_)
+        unmasked[:shift] = False
+        unmasked[shift : shift + self._t.size] = ~self._mask
+        return h, _twice_trapezoid(h.size) * unmasked[first:last].astype(object)
+
+    def _cumulative(self, shift: int) -> tuple[Exact, Exact]:
+        a, t = self._p[shift : shift + self._t.size], self._t
+        x = a**2 - t**2 if self._formula.squares else a - t
+        return np.add.accumulate(x[:-1] + x[1:]), self._cumulative_weight
+
+    def _dos_once(self, shift: int) -> Fraction:
+        """On a plateau many windows are alike: each kind is evaluated once."""
+        window = self._floats[shift : shift + self._t.size][self._mask].tobytes()
+        if window not in self._known:
+            self._known[window] = _half_sum(*self._dos(shift))
+        return self._known[window]
+
+
+def to_integers(values: Floats) -> tuple[Exact, int]:
+    """Return integers and the exponent with values = integers · 2^exponent, exactly."""
+    mantissa, exponent = np.frexp(values)
+    whole = np.ldexp(mantissa, 53).astype(np.int64)
+    exponent = exponent.astype(np.int64) - 53
+    lowest = int(exponent[whole != 0].min()) if whole.any() else 0
+    raised = np.where(whole != 0, exponent - lowest, 0)
+    return whole.astype(object) << raised.astype(object), lowest
+
+
+def nearest(value: Fraction, name: str) -> float:
+    """Round to the nearest float; beyond the largest, the figure `name` is an `InputError`."""
+    try:
+        # True division of integers rounds correctly, subnormal results included.
+        return value.numerator / value.denominator
+    except OverflowError as error:
+        digits = len(str(abs(value.numerator) // value.denominator)) - 1
+        raise InputError(
+            f"{name}: found about 1e{digits}, beyond the largest float64; expected smaller inputs"
+        ) from error
+
+
+def double_double(value: Fraction) -> tuple[float, float]:
+    """Round to the nearest double-double."""
+    high = float(value)
+    return high, float(value - Fraction(high))
+
+
+@lru_cache(maxsize=8)
+def _twice_trapezoid(points: int) -> Exact:
+    """Twice the trapezoid weights: integers, no halves."""
+    weight = np.full(points, 2, object)
+    weight[[0, -1][:points]] = 1
+    return weight * int(points != 1)
+
+
+def _zeros(count: int) -> Exact:
+    return np.zeros(count, np.int64).astype(object)
+
+
+def _half_sum(x: Exact, weight: Exact) -> Fraction:
+    return Fraction(int((weight * x**2).sum()), 2)

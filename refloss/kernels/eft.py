@@ -1,0 +1,115 @@
+"""Error-free transformations and double-double arithmetic.
+
+A double-double is a pair (h, l) with h = fl(h + l). With u = 2⁻⁵³ and barring underflow, every operation here is
+within 2⁻¹⁰² of its exact result, relatively. Sources: T. J. Dekker, Numer. Math. 18, 224 (1971); M. Joldes,
+J.-M. Muller and V. Popescu, ACM Trans. Math. Softw. 44, 15res (2017).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numba import types
+from numba.extending import intrinsic
+
+from refloss.kernels.jit import helper
+
+EPS = 2.0**-102
+"""The relative error of one double-double operation, at most."""
+
+TINY = 2.0**-1030
+"""More than what underflow can take from one sum: 2⁻¹⁰⁷⁴ an operation, and fewer than 2⁴⁰ operations."""
+
+LANES = 16
+"""Independent accumulators of a sum, combined by a fixed tree."""
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def fma(typingctx: Any, a: Any, b: Any, c: Any) -> Any:
+    """Return a·b + c, rounded once."""
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return builder.fma(*args)
+
+    return types.float64(types.float64, types.float64, types.float64), codegen
+
+
+@helper
+def two_sum(a, b):
+    s = a + b
+    v = s - a
+    return s, (a - (s - v)) + (b - v)
+
+
+@helper
+def fast_two_sum(a, b):
+    """As two_sum, for |a| ≥ |b|."""
+    s = a + b
+    return s, b - (s - a)
+
+
+@helper
+def two_prod(a, b):
+    p = a * b
+    return p, fma(a, b, -p)
+
+
+@helper
+def dd_add(ah, al, bh, bl):
+    s, e = two_sum(ah, bh)
+    t, f = two_sum(al, bl)
+    s, e = fast_two_sum(s, e + t)
+    return fast_two_sum(s, e + f)
+
+
+@helper
+def dd_scale(ah, al, b):
+    """Multiply by one float."""
+    p, e = two_prod(ah, b)
+    return fast_two_sum(p, fma(al, b, e))
+
+
+@helper
+def dd_mul(ah, al, bh, bl):
+    p, e = two_prod(ah, bh)
+    return fast_two_sum(p, fma(ah, bl, fma(al, bh, e)))
+
+
+@helper
+def dd_div(ah, al, b):
+    """Divide by one float."""
+    q = ah / b
+    return fast_two_sum(q, (fma(-q, b, ah) + al) / b)
+
+
+@helper
+def sum_lanes(high, low):
+    """Add up the LANES accumulators, destroying them, by a fixed tree."""
+    width = LANES // 2
+    while width > 0:
+        for k in range(width):
+            high[k], low[k] = dd_add(high[k], low[k], high[k + width], low[k + width])
+        width //= 2
+    return high[0], low[0]
+
+
+@helper
+def weighted_squares(xh, xl, weight, n):
+    """Return Σ weight · x² over the first n elements as a double-double, within (n + 8) · EPS for weights ≥ 0."""
+    high, low = np.zeros(LANES), np.zeros(LANES)
+    whole = n - n % LANES
+    for i in range(0, whole, LANES):
+        for k in range(LANES):
+            h, l = xh[i + k], xl[i + k]  # noqa: E741
+            p, e = two_prod(h, h)
+            q, f = two_prod(weight[i + k], p)
+            f = fma(weight[i + k], fma(h, l + l, e), f)
+            high[k], low[k] = dd_add(high[k], low[k], q, f)
+    for k in range(n - whole):
+        h, l = xh[whole + k], xl[whole + k]  # noqa: E741
+        p, e = two_prod(h, h)
+        q, f = two_prod(weight[whole + k], p)
+        f = fma(weight[whole + k], fma(h, l + l, e), f)
+        high[k], low[k] = dd_add(high[k], low[k], q, f)
+    return sum_lanes(high, low)

@@ -1,0 +1,190 @@
+"""The pointwise losses: mse, mae and huber over the elements that a mask and the targets select.
+
+Shapes: any, the same for predictions, targets and mask. Units: those of the targets, squared for mse and huber.
+"""
+
+from __future__ import annotations
+
+import math
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+
+from refloss import arrays, certificate
+from refloss.exact import nearest
+from refloss.kernels import pointwise as kernels
+from refloss.parallel import for_range
+from refloss.results import Booleans, Floats, PointwiseResult
+
+
+def mse(
+    predictions: Any, targets: Any, *, mask: Any = None, reduction: str = "mean", grad: bool = False
+) -> PointwiseResult:
+    r"""Mean squared error, :math:`d^2` with :math:`d = p - t`; its derivative is :math:`2d`.
+
+    Parameters
+    ----------
+    predictions, targets : arrays of one shape
+        A NaN target is not selected.
+    mask : array of that shape, of booleans or 0 and 1, optional
+        1 where an element counts; it does not broadcast.
+    reduction : {"mean", "sum", "none"}
+        "mean" divides by the number of selected elements; with none selected the value is 0.
+    grad : bool
+        Whether to return d value / d predictions too.
+
+    Returns
+    -------
+    PointwiseResult
+
+    Raises
+    ------
+    InputError
+        As docs/specification.md, section 8, lists.
+
+    References
+    ----------
+    docs/specification.md, section 2.
+    """
+    return _evaluate("mse", predictions, targets, mask, reduction, grad)
+
+
+def mae(
+    predictions: Any, targets: Any, *, mask: Any = None, reduction: str = "mean", grad: bool = False
+) -> PointwiseResult:
+    r"""Mean absolute error, :math:`|d|` with :math:`d = p - t`; its derivative is the sign of d, 0 at 0.
+
+    Parameters, Returns, Raises
+    ---------------------------
+    As `mse`.
+
+    References
+    ----------
+    docs/specification.md, section 2.
+    """
+    return _evaluate("mae", predictions, targets, mask, reduction, grad)
+
+
+def huber(
+    predictions: Any,
+    targets: Any,
+    *,
+    delta: float = 1.0,
+    mask: Any = None,
+    reduction: str = "mean",
+    grad: bool = False,
+) -> PointwiseResult:
+    r"""Huber loss, :math:`d^2/2` where :math:`|d| \le \delta`, else :math:`\delta(|d| - \delta/2)`.
+
+    Its derivative is d, clipped to :math:`[-\delta, \delta]`.
+
+    Parameters
+    ----------
+    delta : float
+        The knee, in units of the targets; finite and > 0.
+    predictions, targets, mask, reduction, grad
+        As `mse`.
+
+    Returns
+    -------
+    PointwiseResult
+
+    Raises
+    ------
+    InputError
+        As docs/specification.md, section 8, lists.
+
+    References
+    ----------
+    docs/specification.md, section 2. P. J. Huber, Ann. Math. Statist. 35, 73 (1964).
+    """
+    return _evaluate(
+        "huber", predictions, targets, mask, reduction, grad, arrays.finite_number("delta", delta, positive=True)
+    )
+
+
+def _evaluate(
+    name: str, predictions: Any, targets: Any, mask: Any, reduction: str, want_grad: bool, delta: float = 1.0
+) -> PointwiseResult:
+    p = arrays.real_array("predictions", predictions)
+    t = arrays.real_array("targets", targets, finite=False)
+    arrays.require_same_shape("targets", t.shape, "predictions", p.shape)
+    arrays.require_finite("targets", t, allow_nan=True)
+    m = None
+    if mask is not None:
+        m = arrays.mask_array("mask", mask)
+        arrays.require_same_shape("mask", m.shape, "predictions", p.shape)
+    arrays.choice("reduction", reduction, ("mean", "sum", "none"))
+    run = _Run(name, delta, p, t, m)
+    divisor = max(run.count, 1) if reduction == "mean" else 1
+    return PointwiseResult(
+        value=run.elements() if reduction == "none" else run.value(divisor),
+        grad=run.grad(divisor) if want_grad else None,
+        count=run.count,
+        selected=run.selected,
+    )
+
+
+class _Run:
+    """One evaluation on checked arrays: kernels over chunks, and exact fractions where they cannot certify."""
+
+    def __init__(self, name: str, delta: float, p: Floats, t: Floats, m: Booleans | None) -> None:
+        self._name, self._delta, self._shape = name, delta, p.shape
+        self._p, self._t = p.reshape(-1), t.reshape(-1)
+        self._m = np.empty(0, np.bool_) if m is None else m.reshape(-1)
+        self._arguments = (getattr(kernels, name.upper()), delta, self._p, self._t, self._m)
+        chunks = math.ceil(p.size / kernels.CHUNK)
+        self._parts, self._counts = np.empty((chunks, 3)), np.empty(chunks, np.int64)
+        self._for_chunks(kernels.add_up, (), self._parts, self._counts)
+        self.count = int(self._counts.sum())
+
+    @property
+    def selected(self) -> Booleans:
+        there: Booleans = ~np.isnan(self._t)
+        return (there & self._m if self._m.size else there).reshape(self._shape)
+
+    def value(self, divisor: int) -> float:
+        """Return Σ element / divisor."""
+        value = certificate.add_up(self._parts, divisor)
+        if value is not None:
+            return value
+        where = np.flatnonzero(self.selected)
+        return nearest(sum((self._element(i) for i in where), Fraction()) / divisor, "value")
+
+    def elements(self) -> Floats:
+        """Return the selected elements in C order."""
+        elements, offsets = np.empty(self.count), np.cumsum(self._counts) - self._counts
+        self._for_chunks(kernels.fill_elements, (offsets,), elements)
+        where = np.flatnonzero(self.selected)
+        for k in np.flatnonzero(~np.isfinite(elements)):
+            elements[k] = nearest(self._element(where[k]), f"value[{k}]")
+        return elements
+
+    def grad(self, divisor: int) -> Floats:
+        """Return Σ element's slope / divisor."""
+        grad = np.empty(self._p.size)
+        self._for_chunks(kernels.fill_slopes, (float(divisor),), grad)
+        for i in np.flatnonzero(~np.isfinite(grad)):
+            grad[i] = nearest(self._slope(i) / divisor, f"grad (flat index {i})")
+        return grad.reshape(self._shape)
+
+    def _for_chunks(self, kernel: Any, inputs: tuple[Any, ...], *outputs: Any) -> None:
+        for_range(lambda start, stop: kernel(*self._arguments, *inputs, start, stop, *outputs), self._counts.size)
+
+    def _difference(self, i: int) -> Fraction:
+        return Fraction(float(self._p[i])) - Fraction(float(self._t[i]))
+
+    def _element(self, i: int) -> Fraction:
+        d, delta = self._difference(i), Fraction(self._delta)
+        if self._name == "mae":
+            return abs(d)
+        if self._name == "mse":
+            return d * d
+        return d * d / 2 if abs(d) <= delta else delta * (abs(d) - delta / 2)
+
+    def _slope(self, i: int) -> Fraction:
+        d, delta = self._difference(i), Fraction(self._delta)
+        if self._name == "mae":
+            return Fraction((d > 0) - (d < 0))
+        return 2 * d if self._name == "mse" else min(max(d, -delta), delta)
