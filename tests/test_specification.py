@@ -1,0 +1,114 @@
+"""The specification page keeps its numbers: its worked example is worked again, from the page's own text."""
+
+from __future__ import annotations
+
+import ast
+import re
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import oracle
+import pytest
+
+import refloss
+from refloss.conventions import MASKED_DOS
+from refloss.section import LOSS_TYPES
+from refloss.spectra import MARGIN, PET_MAD_DOS, WIDTH
+
+PAGE = (Path(__file__).parents[1] / "docs" / "specification.md").read_text(encoding="utf-8")
+EXAMPLE = PAGE.partition("### Worked example")[2].partition("\n## ")[0]
+DX = Fraction(0.05)
+
+
+def tables(text: str) -> dict[str, list[list[str]]]:
+    """Return the rows of each Markdown table, by its heading line."""
+    found = re.findall(r"^(\|.*)\n\|[ -|]+\n((?:\|.*\n)+)", text, re.MULTILINE)
+    return {
+        heading: [[cell.strip(" `") for cell in row.strip("|").split("|")] for row in rows.splitlines()]
+        for heading, rows in found
+    }
+
+
+def example() -> dict[str, Any]:
+    """Return the arrays of the example."""
+    code = ast.parse(re.search(r"```python\n(.*?)```", EXAMPLE, re.DOTALL)[1])
+    return {node.targets[0].id: ast.literal_eval(node.value) for node in code.body}
+
+
+def assert_printed(printed: str, exact: Fraction | float) -> None:
+    assert printed == f"{float(exact):.10g}"
+
+
+LANDSCAPES, PARTS, VALUES = tables(EXAMPLE).values()
+
+
+@pytest.mark.parametrize(("structure", "shift", "d", "f", "both"), LANDSCAPES)
+def test_the_landscapes_of_the_example(structure: str, shift: str, d: str, f: str, both: str) -> None:
+    """Written out here once more, straight from the table of parts."""
+    arrays, b, s = example(), int(structure), int(shift)
+    p, t, m = (arrays[name][b] for name in ("predictions", "targets", "mask"))
+    squares = [(p[s + i] - t[i]) ** 2 if m[i] else 0 for i in range(len(t))]
+    misfit = DX * (sum(squares) - Fraction(squares[0] + squares[-1], 2))
+    front = DX * (sum(x * x for x in p[: s + 1]) - Fraction(p[0] ** 2 + p[s] ** 2, 2))
+    for printed, exact in zip((d, f, both), (misfit, front, misfit + front), strict=True):
+        assert_printed(printed, exact)
+
+
+def test_the_example_shows_every_shift_and_every_convention() -> None:
+    assert [(row[0], row[1]) for row in LANDSCAPES] == [(str(b), str(s)) for b in range(2) for s in range(3)]
+    assert [(row[0], row[1]) for row in PARTS] == [(name, str(b)) for name in MASKED_DOS for b in range(2)]
+    assert [row[0] for row in VALUES] == list(MASKED_DOS)
+
+
+@pytest.mark.parametrize("convention", MASKED_DOS)
+def test_the_figures_of_the_example(convention: str) -> None:
+    exact = oracle.masked_dos(**example(), convention=oracle.CONVENTIONS[convention])
+    for row, structure in zip((row for row in PARTS if row[0] == convention), exact.structures, strict=True):
+        assert int(row[2]) == structure.shift
+        figures = (structure.dos, structure.front_tail, structure.unmasked_gradient, structure.cumulative)
+        for printed, figure in zip(row[3:], (*figures, structure.total), strict=True):
+            assert_printed(printed, figure)
+    assert_printed(dict(VALUES)[convention], exact.value)
+
+
+@pytest.mark.parametrize("convention", MASKED_DOS)
+def test_the_package_gives_the_figures_of_the_example(convention: str) -> None:
+    result = refloss.masked_dos(**example(), convention=convention)
+    assert_printed(dict(VALUES)[convention], result.value)
+    assert [row[2] for row in PARTS if row[0] == convention] == [str(s) for s in result.shift]
+
+
+def test_the_convention_table_is_that_of_the_package() -> None:
+    heading = next(line for line in tables(PAGE) if line.startswith("| switch |"))
+    rows = tables(PAGE)[heading]
+    names = re.findall(r"`([^`]+)`", heading)
+    assert names == list(MASKED_DOS)
+    switches = {row[0].split("`")[0]: row[1:] for row in rows}
+    for column, name in enumerate(names):
+        convention = MASKED_DOS[name]
+        for switch in ("objective", "gradient_points", "stencil", "cumulative", "cumulated"):
+            assert re.match(r"[\w+]+", switches[switch][column])[0] == getattr(convention, switch)
+        assert switches["front_tail"][column] == ("yes" if convention.front_tail else "no")
+        assert switches["energy step"][column] == (
+            f"{convention.energy_step} eV only" if convention.energy_step else "any"
+        )
+        assert re.findall("mean|sum|none", switches["reductions"][column]) == list(convention.reductions)
+
+
+def test_every_loss_type_and_its_keys_are_on_the_page() -> None:
+    rows = tables(PAGE)["| type | keys besides `type`, `weight`, `reduction` |"]
+    listed = {name: set(re.findall(r"`(\w+)`", f"`{keys}`")) for types, keys in rows for name in types.split("`, `")}
+    assert {name: keys - {"none"} for name, keys in listed.items()} == {n: set(t.keys) for n, t in LOSS_TYPES.items()}
+
+
+def test_the_grid_of_section_7_is_that_of_the_package() -> None:
+    assert f"| {PET_MAD_DOS.points} points from −{-PET_MAD_DOS.start} eV |" in PAGE
+    assert f"| {PET_MAD_DOS.points + PET_MAD_DOS.extra} points from −{-PET_MAD_DOS.predictions[0]:.4f} eV, so" in PAGE
+    assert f"| `width` | {WIDTH} eV |" in PAGE
+    assert f"| `margin` | {MARGIN} eV, three widths |" in PAGE
+    assert pytest.approx(3 * WIDTH, rel=1e-15) == MARGIN  # 3 · 0.3 is not 0.9 to the last bit
+
+
+def test_the_sections_that_the_code_cites_are_there() -> None:
+    assert [int(n) for n in re.findall(r"^## (\d+)\. ", PAGE, re.MULTILINE)] == list(range(1, 10))
