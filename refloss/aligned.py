@@ -1,7 +1,7 @@
 """The aligned losses: a prediction slides along the energy axis until it fits its target, then the terms are taken.
 
 Shapes: B structures, N points of a target, N + E of a prediction. Units: energies in eV, densities of states in
-states/eV, so that D, F and C are in states²/eV, states²/eV and states² · eV, and G in states²/eV³, before their weights.
+states/eV; so D and F are in states²/eV, C in states² · eV and G in states²/eV³, before their weights.
 """
 
 from __future__ import annotations

@@ -37,12 +37,12 @@ class Batch:
     formula: Formula
 
     def __len__(self) -> int:
-        return self.targets.shape[0]
+        return len(self.targets)
 
     @property
     def shifts(self) -> int:
         """How many shifts there are."""
-        return self.predictions.shape[1] - self.targets.shape[1] + 1
+        return int(self.predictions.shape[1] - self.targets.shape[1]) + 1
 
     @property
     def objective(self) -> str:
@@ -79,10 +79,10 @@ class Batch:
         if largest == 0.0 or 1 / MODERATE <= largest <= MODERATE:
             return self.predictions, self.targets, 0
         k = int(np.frexp(largest)[1])
-        scaled = [np.ldexp(a, -k) for a in (self.predictions, self.targets)]
-        exact = all(np.array_equal(np.ldexp(s, k), a) for s, a in zip(scaled, (self.predictions, self.targets)))
+        p, t = np.ldexp(self.predictions, -k), np.ldexp(self.targets, -k)
+        exact = np.array_equal(np.ldexp(p, k), self.predictions) and np.array_equal(np.ldexp(t, k), self.targets)
         # Squares accumulate fourth powers, whose unit is 2^4k: not one scale for the whole loss.
-        return (scaled[0], scaled[1], k) if exact and not formula.squares else None
+        return (p, t, k) if exact and not formula.squares else None
 
     @cached_property
     def stencil(self) -> Floats:
@@ -143,7 +143,7 @@ def rival(result: AlignedResult) -> Rival:
     margin = minus(heights[rows, shift], heights[rows, result.shift])
     sure = certified(margin)
     batch = _batch_of(result)
-    for b in np.flatnonzero(~sure & (shift >= 0)):
+    for b in np.flatnonzero(~sure & (shift >= 0)).tolist():
         gap = _gap(batch, batch.structure(b), int(result.shift[b]), int(shift[b]))
         margin[b, 0] = nearest(gap, f"rival().margin[{b}]")
     return Rival(shift, np.where(shift < 0, np.inf, margin[:, 0]))
@@ -174,10 +174,10 @@ def _align(batch: Batch) -> tuple[Integers, Integers, Floats]:
             for_range(lambda start, stop: run(start, stop, *chosen, alive, margins), count)
             margins = times_power(margins, 2 * k)
     settled = proven & certified(margins) | (runner_up < 0) & proven
-    for b in np.flatnonzero(~settled):
+    for b in np.flatnonzero(~settled).tolist():
         structure = batch.structure(b)
         if not proven[b]:
-            shift[b], runner_up[b] = structure.best_two(np.flatnonzero(alive[b]))
+            shift[b], runner_up[b] = structure.best_two(np.flatnonzero(alive[b]).tolist())
         gap = _gap(batch, structure, int(shift[b]), int(runner_up[b])) if runner_up[b] >= 0 else None
         margins[b, 0] = np.inf if gap is None else nearest(gap, f"margin[{b}]")
     return shift, runner_up, np.ascontiguousarray(margins[:, 0])
@@ -208,7 +208,7 @@ def _profile(batch: Batch, shift: Integers, divisor: int | None) -> tuple[Floats
             lost = lost | (small | ~np.isfinite(grad)).any(axis=1) if divisor is not None else lost
     if divisor is None:
         return sums, None
-    for b in np.flatnonzero(lost):
+    for b in np.flatnonzero(lost).tolist():
         exact = batch.structure(b).grad(int(shift[b]))
         grad[b] = [nearest(item / divisor, f"grad[{b}, {column}]") for column, item in enumerate(exact)]
     return sums, grad
@@ -228,7 +228,7 @@ def _settle(batch: Batch, shift: Integers, figures: Floats) -> tuple[Floats, Flo
     """Round the figures (B, 5), exactly where they are not certified, and return the totals (B, 3) beside them."""
     rounded, totals = figures[..., 0].copy(), figures[:, profile.TOTAL].copy()
     sure = certified(figures)
-    for b in np.flatnonzero(~sure.all(axis=1)):
+    for b in np.flatnonzero(~sure.all(axis=1)).tolist():
         structure = batch.structure(b)
         terms = structure.terms(int(shift[b]))
         total = structure.total(int(shift[b]))
@@ -267,10 +267,10 @@ def _landscape(batch: Batch) -> Floats:
     """Return rows (B, S, 3) whose high parts are correctly rounded."""
     heights = _kernel_heights(batch)
     sure = certified(heights)
-    for b in np.flatnonzero(~sure.all(axis=1)):
+    for b in np.flatnonzero(~sure.all(axis=1)).tolist():
         structure = batch.structure(b)
-        for s in np.flatnonzero(~sure[b]):
-            exact = structure.objective(int(s)) * Fraction(batch.step)
+        for s in np.flatnonzero(~sure[b]).tolist():
+            exact = structure.objective(s) * Fraction(batch.step)
             try:
                 high, low = double_double(exact)
             except OverflowError:

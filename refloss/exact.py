@@ -53,8 +53,8 @@ class Formula:
     @cached_property
     def coefficients(self) -> tuple[Fraction, ...]:
         """What turns the sums into the summands of the per-structure loss."""
-        weights = (1, int(self.convention.front_tail), Fraction(self.grad_weight), Fraction(self.int_weight))
-        return tuple(weight * factor for weight, factor in zip(weights, self.factors, strict=True))
+        weights = (1.0, float(self.convention.front_tail), self.grad_weight, self.int_weight)
+        return tuple(Fraction(weight) * factor for weight, factor in zip(weights, self.factors, strict=True))
 
     @property
     def whole(self) -> bool:
@@ -124,7 +124,7 @@ class Structure:
 
     def best_two(self, shifts: Iterable[int]) -> tuple[int, int]:
         """Return the best of `shifts` and its runner-up, −1 where there is only one; ties to the smallest."""
-        ranked = sorted((self.objective(int(shift)), int(shift)) for shift in shifts)
+        ranked = sorted((self.objective(shift), shift) for shift in shifts)
         return ranked[0][1], ranked[1][1] if len(ranked) > 1 else -1
 
     def grad(self, shift: int) -> list[Fraction]:
@@ -151,7 +151,7 @@ class Structure:
         # Each sum is unit · Σ (w/2) x² with x in units of `scale`; a prediction is in units of `scale`, too.
         factors = [c * u / self._scale for c, u in zip(self._formula.coefficients, self._units(), strict=True)]
         common = lcm(*(factor.denominator for factor in factors))
-        numerator = sum(int(f * common) * part for f, part in zip(factors, parts, strict=True))
+        numerator: Exact = np.sum([int(f * common) * part for f, part in zip(factors, parts, strict=True)], axis=0)
         return [Fraction(item, common) for item in numerator]
 
     def _sums(self, shift: int) -> tuple[Fraction, ...]:
@@ -159,7 +159,7 @@ class Structure:
         return tuple(_half_sum(*part(shift)) * unit for part, unit in zip(parts, self._units(), strict=True))
 
     def _units(self) -> tuple[Fraction, ...]:
-        """What the unit of each sum's squares is worth."""
+        """Return what the unit of each sum's squares is worth."""
         square = self._scale**2
         cumulated = square**2 if self._formula.squares else square
         return square, square, square * self._stencil_scale**2, cumulated * self._share

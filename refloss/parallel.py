@@ -7,17 +7,17 @@ chunk does not depend on the range it came in, so the number of threads never ch
 
 from __future__ import annotations
 
+import itertools
 import os
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import cache
 from math import ceil
 from pathlib import Path
 
 from refloss.errors import InputError
 
-_pool: ThreadPoolExecutor | None = None
-_lock = threading.Lock()
 _inside = threading.local()
 
 
@@ -51,29 +51,22 @@ def for_range(work: Callable[[int, int], None], count: int, *, grain: int = 1) -
         work(0, count)
         return
     edges = [count * part // parts for part in range(parts + 1)]
-    futures = [_get_pool().submit(work, *edge) for edge in zip(edges[1:-1], edges[2:], strict=True)]
-    work(edges[0], edges[1])
+    mine, *others = itertools.pairwise(edges)
+    futures = [_pool().submit(work, *other) for other in others]
+    work(*mine)
     for future in futures:
         future.result()
 
 
-def _get_pool() -> ThreadPoolExecutor:
-    global _pool
-    with _lock:
-        if _pool is None:
-            _pool = ThreadPoolExecutor(thread_name_prefix="refloss", initializer=_mark)
-        return _pool
+@cache
+def _pool() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(thread_name_prefix="refloss", initializer=_mark)
 
 
 def _mark() -> None:
     _inside.pool = True
 
 
-def _forget() -> None:
-    """Drop a pool whose threads did not survive the fork."""
-    global _pool, _lock
-    _pool, _lock = None, threading.Lock()
-
-
+# The threads of a pool do not survive a fork: the child makes its own.
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_forget)
+    os.register_at_fork(after_in_child=_pool.cache_clear)

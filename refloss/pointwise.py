@@ -149,15 +149,15 @@ class _Run:
         value = certificate.add_up(self._parts, divisor)
         if value is not None:
             return value
-        where = np.flatnonzero(self.selected)
+        where = np.flatnonzero(self.selected).tolist()
         return nearest(sum((self._element(i) for i in where), Fraction()) / divisor, "value")
 
     def elements(self) -> Floats:
         """Return the selected elements in C order."""
         elements, offsets = np.empty(self.count), np.cumsum(self._counts) - self._counts
         self._for_chunks(kernels.fill_elements, (offsets,), elements)
-        where = np.flatnonzero(self.selected)
-        for k in np.flatnonzero(~np.isfinite(elements)):
+        where = np.flatnonzero(self.selected).tolist()
+        for k in np.flatnonzero(~np.isfinite(elements)).tolist():
             elements[k] = nearest(self._element(where[k]), f"value[{k}]")
         return elements
 
@@ -165,7 +165,7 @@ class _Run:
         """Return Σ element's slope / divisor."""
         grad = np.empty(self._p.size)
         self._for_chunks(kernels.fill_slopes, (float(divisor),), grad)
-        for i in np.flatnonzero(~np.isfinite(grad)):
+        for i in np.flatnonzero(~np.isfinite(grad)).tolist():
             grad[i] = nearest(self._slope(i) / divisor, f"grad (flat index {i})")
         return grad.reshape(self._shape)
 

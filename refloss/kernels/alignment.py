@@ -97,6 +97,7 @@ def keep_contenders(cost, gamma, alive):
 
 @helper
 def below(high, low, j, best):
+    """Whether the objective at j is the smaller one; anything is below -1."""
     return best < 0 or high[j] < high[best] or (high[j] == high[best] and low[j] < low[best])
 
 
@@ -147,7 +148,7 @@ def margin(high, low, error, best, runner_up, step):
     write(Int, 1), write(Int, 1), write(Bool, 1), write(Bool, 2), write(Float, 2),
 )  # fmt: skip
 def search(predictions, targets, mask, front_tail, step, start, stop, shift, runner_up, proven, alive, margins):
-    """Align structures start..stop: shift, runner_up, proven (B,), alive (B, S), and margins (B, 3) as high, low, error."""
+    """Align structures start..stop: shift, runner_up, proven (B,), alive (B, S), margins (B, 3)."""
     points = targets.shape[1]
     shifts = predictions.shape[1] - points + 1
     weight, scratch = np.empty(points), np.empty(predictions.shape[1])

@@ -25,7 +25,7 @@ LANES = 16
 """Independent accumulators of a sum, combined by a fixed tree."""
 
 
-@intrinsic  # type: ignore[untyped-decorator]
+@intrinsic
 def fma(typingctx: Any, a: Any, b: Any, c: Any) -> Any:
     """Return a·b + c, rounded once."""
 
@@ -37,6 +37,7 @@ def fma(typingctx: Any, a: Any, b: Any, c: Any) -> Any:
 
 @helper
 def two_sum(a, b):
+    """Return fl(a + b) and its error."""
     s = a + b
     v = s - a
     return s, (a - (s - v)) + (b - v)
@@ -51,12 +52,14 @@ def fast_two_sum(a, b):
 
 @helper
 def two_prod(a, b):
+    """Return fl(a · b) and its error."""
     p = a * b
     return p, fma(a, b, -p)
 
 
 @helper
 def dd_add(ah, al, bh, bl):
+    """Add."""
     s, e = two_sum(ah, bh)
     t, f = two_sum(al, bl)
     s, e = fast_two_sum(s, e + t)
@@ -72,6 +75,7 @@ def dd_scale(ah, al, b):
 
 @helper
 def dd_mul(ah, al, bh, bl):
+    """Multiply."""
     p, e = two_prod(ah, bh)
     return fast_two_sum(p, fma(ah, bl, fma(al, bh, e)))
 

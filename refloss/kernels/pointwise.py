@@ -51,6 +51,7 @@ def slope(kind, delta, dh, dl):
 
 @helper
 def selected(mask, targets, i):
+    """Whether element i counts."""
     return (mask.size == 0 or mask[i]) and targets[i] == targets[i]
 
 

@@ -97,6 +97,7 @@ def add_scaled(gh, gl, size, k, ah, al, bh, bl):
 
 @helper
 def add_residual_grad(coefficient, weight, s, xh, xl, gh, gl, size):
+    """Add coefficient · d/dp of Σ weight (p − t)²."""
     for i in range(weight.size):
         w = 2.0 * weight[i]
         add_scaled(gh, gl, size, s + i, coefficient[0], coefficient[1], w * xh[i], w * xl[i])
@@ -104,6 +105,7 @@ def add_residual_grad(coefficient, weight, s, xh, xl, gh, gl, size):
 
 @helper
 def add_front_tail_grad(coefficient, p, s, gh, gl, size):
+    """Add coefficient · d/dp of the front tail."""
     if s > 0:
         for j in range(s + 1):
             w = 1.0 if j in (0, s) else 2.0
@@ -112,6 +114,7 @@ def add_front_tail_grad(coefficient, p, s, gh, gl, size):
 
 @helper
 def add_gradient_grad(coefficient, stencil, first, last, weight, xh, xl, gh, gl, size):
+    """Add coefficient · d/dp of Σ weight h²."""
     for r in range(5):
         ch, cl = dd_scale(coefficient[0], coefficient[1], stencil[r])
         for k in range(last - first):
@@ -122,7 +125,10 @@ def add_gradient_grad(coefficient, stencil, first, last, weight, xh, xl, gh, gl,
 
 @helper
 def add_cumulative_grad(coefficient, weight, share, p, s, squares, yh, yl, gh, gl, size):
-    """d/dx_k of Σ weight y² is 2 (Q_k + Q_{k+1}) with Q_k = Σ_{i≥k} weight_i y_i, and 2 Q_1 for k = 0."""
+    """Add coefficient · d/dp of Σ weight y².
+
+    By x_k it is 2 (Q_k + Q_{k+1}) with Q_k = Σ_{i≥k} weight_i y_i, and 2 Q_1 for k = 0.
+    """
     ch, cl = 2.0 * share * coefficient[0], 2.0 * share * coefficient[1]
     qh = ql = 0.0
     total = 0.0
