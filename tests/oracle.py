@@ -85,7 +85,7 @@ def ulps(found: float, exact: Fraction) -> float:
     """Return by how many units in the last place `found` is off."""
     if not math.isfinite(found):
         return math.inf
-    return float(abs(Fraction(found) - exact) / ulp(exact))
+    return nearest(abs(Fraction(found) - exact) / ulp(exact))
 
 
 # ---- pointwise losses ------------------------------------------------------------------------------------------

@@ -24,7 +24,7 @@ CASES = {
     "a mask that would broadcast": ({"mask": np.ones((2, 1), bool)}, ["mask", "(2, 1)", "(2, 3)", "predictions"]),
     "no elements": ({"predictions": np.ones((0, 3)), "targets": np.ones((0, 3))}, ["predictions", "size 0", "(0, 3)"]),
     "NaN predictions": (
-        {"predictions": changed([(0, 1), (1, 2)], np.nan)},
+        {"predictions": changed(([0, 1], [2, 0]), np.nan)},
         ["predictions", "2 ", "(0, 2)", "nan", "finite"],
     ),
     "infinite predictions, not selected": (
@@ -97,12 +97,12 @@ def test_large_integers_that_float64_holds_are_taken():
 )
 @pytest.mark.parametrize("grad", [False, True])
 def test_a_value_that_overflows_is_an_error(loss, top, options, grad):
-    with pytest.raises(InputError, match=r"(?i)value.*(overflow|range)"):
+    with pytest.raises(InputError, match=r"value.*beyond the largest float64"):
         getattr(refloss, loss)(np.full(3, top), np.zeros(3), grad=grad, **options)
 
 
 def test_an_element_that_overflows_is_an_error():
-    with pytest.raises(InputError, match=r"(?i)(overflow|range)"):
+    with pytest.raises(InputError, match=r"value.*beyond the largest float64"):
         refloss.mse(np.array([1.0, 1e200]), np.zeros(2), reduction="none")
 
 
