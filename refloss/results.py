@@ -144,7 +144,7 @@ class AlignedResult:
     @property
     def shifts(self) -> int:
         """How many shifts there are to choose from."""
-        return self.predictions.shape[1] - self.targets.shape[1] + 1
+        return int(self.predictions.shape[1] - self.targets.shape[1]) + 1
 
     @cached_property
     def aligned(self) -> Floats:
