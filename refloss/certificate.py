@@ -29,11 +29,14 @@ def add_up(rows: Floats, divisor: int) -> float | None:
 
 
 def times_power(rows: Floats, exponent: int) -> Floats:
-    """Multiply by 2^exponent; what overflows is no longer certified."""
+    """Multiply by 2^exponent; what overflows or underflows is no longer certified."""
     if exponent == 0:
         return rows
     with np.errstate(over="ignore"):
-        return np.ldexp(rows, exponent)
+        scaled: Floats = np.ldexp(rows, exponent)
+    something = (rows[..., 0] != 0.0) | (rows[..., 2] != 0.0)
+    scaled[something & (np.abs(scaled[..., 0]) < 2.0**-1000), 2] = np.inf
+    return scaled
 
 
 def minus(a: Floats, b: Floats) -> Floats:

@@ -7,6 +7,8 @@ does not prove the figure within 0.501 ulp, or the order of two shifts, `refloss
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property, partial
@@ -99,7 +101,7 @@ class Batch:
 
 def evaluate(batch: Batch, *, reduction: str, grad: bool, energy_grid: Floats | None) -> AlignedResult:
     """Return the result of an aligned loss on checked inputs."""
-    shift, runner_up, margin = _align(batch)
+    shift, runner_up, margin, tied = _align(batch)
     divisor = len(batch) if reduction == "mean" else 1
     sums, gradient = _profile(batch, shift, divisor if grad else None)
     figures = _figures(batch, sums)
@@ -113,7 +115,7 @@ def evaluate(batch: Batch, *, reduction: str, grad: bool, energy_grid: Floats | 
         shift=shift,
         runner_up=runner_up,
         margin=margin,
-        tied=margin == 0.0,
+        tied=tied,
         terms=Terms(*(terms[:, column] for column in range(profile.TOTAL))),
         grad=gradient,
         convention=formula.convention,
@@ -137,16 +139,11 @@ def landscape(result: AlignedResult) -> Floats:
 
 def rival(result: AlignedResult) -> Rival:
     """Return the best local minimum of each landscape other than the one that the structure was aligned to."""
-    heights = _landscape(_batch_of(result))
-    shift = np.array([_other_minimum(row, s) for row, s in zip(heights[..., 0], result.shift, strict=True)], np.int64)
-    rows = np.arange(shift.size)
-    margin = minus(heights[rows, shift], heights[rows, result.shift])
-    sure = certified(margin)
     batch = _batch_of(result)
-    for b in np.flatnonzero(~sure & (shift >= 0)).tolist():
-        gap = _gap(batch, batch.structure(b), int(result.shift[b]), int(shift[b]))
-        margin[b, 0] = nearest(gap, f"rival().margin[{b}]")
-    return Rival(shift, np.where(shift < 0, np.inf, margin[:, 0]))
+    heights = _landscape(batch)
+    found = [_rival(batch, b, heights[b], int(best)) for b, best in enumerate(result.shift)]
+    shift, margin = zip(*found, strict=True)
+    return Rival(np.array(shift, np.int64), np.array(margin))
 
 
 def _batch_of(result: AlignedResult) -> Batch:
@@ -156,8 +153,8 @@ def _batch_of(result: AlignedResult) -> Batch:
     return Batch(result.predictions, result.targets, result.mask, formula)
 
 
-def _align(batch: Batch) -> tuple[Integers, Integers, Floats]:
-    """Return shift, runner-up and margin of every structure."""
+def _align(batch: Batch) -> tuple[Integers, Integers, Floats, Booleans]:
+    """Return shift, runner-up and margin of every structure, and whether the margin is 0."""
     count = len(batch)
     shift, runner_up = np.zeros(count, np.int64), np.full(count, -1)
     proven, alive = np.zeros(count, np.bool_), np.ones((count, batch.shifts), np.bool_)
@@ -173,18 +170,18 @@ def _align(batch: Batch) -> tuple[Integers, Integers, Floats]:
             run = partial(alignment.search, p, t, batch.mask, tail, batch.step)
             for_range(lambda start, stop: run(start, stop, *chosen, alive, margins), count)
             margins = times_power(margins, 2 * k)
-    settled = proven & certified(margins) | (runner_up < 0) & proven
-    for b in np.flatnonzero(~settled).tolist():
+    tied = (margins[:, 0] == 0.0) & (margins[:, 2] == 0.0)
+    for b in np.flatnonzero(~(proven & (certified(margins) | (runner_up < 0)))).tolist():
         structure = batch.structure(b)
         if not proven[b]:
             shift[b], runner_up[b] = structure.best_two(np.flatnonzero(alive[b]).tolist())
-        gap = _gap(batch, structure, int(shift[b]), int(runner_up[b])) if runner_up[b] >= 0 else None
-        margins[b, 0] = np.inf if gap is None else nearest(gap, f"margin[{b}]")
-    return shift, runner_up, np.ascontiguousarray(margins[:, 0])
-
-
-def _gap(batch: Batch, structure: Structure, best: int, other: int) -> Fraction:
-    return (structure.objective(other) - structure.objective(best)) * Fraction(batch.step)
+        if runner_up[b] < 0:
+            margins[b, 0], tied[b] = np.inf, False
+        else:
+            gap = structure.objective(int(runner_up[b])) - structure.objective(int(shift[b]))
+            # A margin may be too small for a float, and still not be 0.
+            margins[b, 0], tied[b] = nearest(gap * Fraction(batch.step), f"margin[{b}]"), gap == 0
+    return shift, runner_up, np.ascontiguousarray(margins[:, 0]), tied
 
 
 def _profile(batch: Batch, shift: Integers, divisor: int | None) -> tuple[Floats, Floats | None]:
@@ -193,7 +190,7 @@ def _profile(batch: Batch, shift: Integers, divisor: int | None) -> tuple[Floats
     grad = np.empty((count if divisor is not None else 0, width))
     sums, lost = np.full((count, 4, 3), np.nan), np.ones(count, np.bool_)
     if batch.scaled is not None:
-        p, t, k = batch.scaled
+        p, t, _ = batch.scaled
         formula = batch.formula
         coefficients = _doubles(c / (divisor or 1) for c in formula.coefficients)
         inputs = (p, t, batch.mask, batch.members, formula.whole, formula.squares, batch.stencil, shift)
@@ -202,12 +199,12 @@ def _profile(batch: Batch, shift: Integers, divisor: int | None) -> tuple[Floats
             profile.evaluate(*inputs, start, stop, sums, coefficients, batch.share, grad, lost)
 
         for_range(run, count)
-        if k != 0:
-            grad = times_power(grad, k)
-            small = (np.abs(grad) < 2.0**-1000) & (grad != 0.0)
-            lost = lost | (small | ~np.isfinite(grad)).any(axis=1) if divisor is not None else lost
     if divisor is None:
         return sums, None
+    if batch.scaled is not None and batch.scaled[2] != 0:
+        k = batch.scaled[2]
+        lost |= ((grad != 0.0) & (np.abs(np.frexp(grad)[1] + k) > 1000)).any(axis=1)
+        grad[~lost] = np.ldexp(grad[~lost], k)
     for b in np.flatnonzero(lost).tolist():
         exact = batch.structure(b).grad(int(shift[b]))
         grad[b] = [nearest(item / divisor, f"grad[{b}, {column}]") for column, item in enumerate(exact)]
@@ -280,16 +277,41 @@ def _landscape(batch: Batch) -> Floats:
     return heights
 
 
-def _other_minimum(heights: Floats, shift: int) -> int:
-    """Return the lowest local minimum that does not hold `shift`, −1 where there is none."""
-    starts = np.concatenate([[0], np.flatnonzero(np.diff(heights)) + 1])
-    level = heights[starts]
-    padded = np.concatenate([[np.inf], level, [np.inf]])
-    minimum = (level < padded[:-2]) & (level < padded[2:])
-    minimum[np.searchsorted(starts, shift, side="right") - 1] = False
-    if not minimum.any():
-        return -1
-    return int(starts[minimum][np.argmin(level[minimum])])
+def _rival(batch: Batch, b: int, rows: Floats, best: int) -> tuple[int, float]:
+    """Return the rival of structure `b`, whose landscape is `rows` (S, 3), and its margin."""
+    minima = _other_minima([tuple(row) for row in rows[:, :2]], best)
+    lowest = min(minima, key=lambda s: tuple(rows[s, :2]), default=best)
+    gaps = (minus(rows[1:], rows[:-1]), minus(rows[[s for s in minima if s != lowest]], rows[lowest]))
+    if all(_ordered(gap).all() for gap in gaps):
+        margin = minus(rows[lowest], rows[best])
+        if certified(margin) or not minima:
+            return (lowest, float(margin[0])) if minima else (-1, np.inf)
+    structure = batch.structure(b)
+    exact = [structure.objective(s) for s in range(batch.shifts)]
+    minima = _other_minima(exact, best)
+    if not minima:
+        return -1, np.inf
+    lowest = min(minima, key=lambda s: exact[s])
+    return lowest, nearest((exact[lowest] - exact[best]) * Fraction(batch.step), f"rival().margin[{b}]")
+
+
+def _ordered(gaps: Floats) -> Booleans:
+    """Whether the sign of each gap is proven."""
+    proven: Booleans = (np.abs(gaps[..., 0]) > gaps[..., 2]) | ((gaps[..., 0] == 0.0) & (gaps[..., 2] == 0.0))
+    return proven
+
+
+def _other_minima(heights: Sequence[Any], best: int) -> list[int]:
+    """Return where the runs of equal heights begin that have nothing lower beside them and do not hold `best`."""
+    starts = [s for s, height in enumerate(heights) if s == 0 or height != heights[s - 1]]
+    runs = list(itertools.pairwise([*starts, len(heights)]))
+    return [
+        start
+        for start, stop in runs
+        if not start <= best < stop
+        and (start == 0 or heights[start - 1] > heights[start])
+        and (stop == len(heights) or heights[stop] > heights[start])
+    ]
 
 
 def _doubles(fractions: Any) -> Floats:

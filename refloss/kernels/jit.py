@@ -27,7 +27,9 @@ def write(dtype: Any, ndim: int) -> types.Array:
 
 def kernel(*arguments: Any) -> Callable[[Callable[..., Any]], Any]:
     """Compile an entry of the kernels, which returns nothing, for these argument types, and cache it."""
-    return numba.njit(types.void(*arguments), nogil=True, cache=True, error_model="numpy")
+    compiled: Callable[[Callable[..., Any]], Any]
+    compiled = numba.njit(types.void(*arguments), nogil=True, cache=True, error_model="numpy")
+    return compiled
 
 
 def helper(function: Callable[..., Any]) -> Any:
