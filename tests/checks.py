@@ -9,15 +9,21 @@ from typing import Any
 
 import numpy as np
 import oracle
+import pytest
 from numpy.typing import NDArray
+from strategies import Case
 
-from refloss import AlignedResult, PointwiseResult
+import refloss
+from refloss import AlignedResult, Convention, InputError, PointwiseResult
 
 FIGURE_ULPS = 0.501
 """A figure is the exact value rounded once, after an error of at most a thousandth of an ulp."""
 
 GRAD_ULPS = 1.0
 """A gradient's element is the exact one, or one of its two neighbours; or see `oracle.FRACTION_OF_LEAVES`."""
+
+OPTIONS = {"energy_step": 0.05, "grad_weight": 0.013, "int_weight": 1.7}
+"""What `check` evaluates with: weights at which every term has a say."""
 
 
 def assert_pointwise(found: PointwiseResult, exact: oracle.Pointwise, *, grad: bool) -> None:
@@ -69,14 +75,37 @@ def assert_aligned(found: AlignedResult, exact: oracle.Aligned, *, grad: bool, l
         assert found.grad is None
 
     if landscape:
-        rival = found.rival()
-        wrong += _choices("rival", rival.shift, [s.rival for s in each])
-        wrong += _figures("rival margin", rival.margin, [s.rival_margin for s in each])
+        wrong += _rival(found, each)
         drawn = found.landscape()
         assert drawn.shape == (len(each), len(each[0].landscape))
         for b, row in enumerate(drawn):
             wrong += _figures(f"landscape[{b}]", row, each[b].landscape)
     assert not wrong, "\n".join(wrong)
+
+
+def check(
+    case: Case, convention: str | Convention, *, grad: bool = True, landscape: bool = True, **options: Any
+) -> AlignedResult:
+    """Evaluate `masked_dos`, compare with the oracle, and see that the inputs are what they were."""
+    options = OPTIONS | options
+    arrays = (case.predictions, case.targets, case.mask)
+    before = [a.tobytes() for a in arrays]
+    found = refloss.masked_dos(*arrays, convention=convention, grad=grad, **options)
+    assert [a.tobytes() for a in arrays] == before
+    switches = oracle.CONVENTIONS[convention] if isinstance(convention, str) else convention
+    exact = oracle.masked_dos(*case.lists(), switches, gradient=grad, **options)
+    assert_aligned(found, exact, grad=grad, landscape=landscape)
+    return found
+
+
+def _rival(found: AlignedResult, each: list[oracle.Structure]) -> list[str]:
+    margins = [s.rival_margin for s in each]
+    if any(margin is not None and oracle.nearest(margin) == math.inf for margin in margins):
+        with pytest.raises(InputError, match=r"rival.*beyond the largest float64"):
+            found.rival()
+        return []
+    rival = found.rival()
+    return _choices("rival", rival.shift, [s.rival for s in each]) + _figures("rival margin", rival.margin, margins)
 
 
 def _choices(name: str, found: NDArray[Any], exact: Sequence[int]) -> list[str]:

@@ -35,6 +35,15 @@ class Case:
         return Case(predictions, self.targets, self.mask)
 
 
+TOTAL = Convention("total", "total", True, "prediction", "exact", "structure", "dos")
+"""An alignment by the whole loss, which no named convention has."""
+
+
+def by_name(convention: str | Convention) -> str:
+    """Name a test by its convention."""
+    return convention if isinstance(convention, str) else convention.name
+
+
 def conventions() -> Iterator[Convention]:
     """Yield the named conventions, then every valid combination of the switches."""
     yield from MASKED_DOS.values()
