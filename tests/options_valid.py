@@ -74,6 +74,20 @@ VALID = [
         {"energy": target(weight=2.0, gradients=BOTH), "mtt::dos": target(), "dipole": target()},
     ),
     _valid(
+        "what one data set asks for, a later one does not take away",
+        """
+        loss: {mtt::a: {forces: mae}}
+        training_set:
+          - targets: {energy: {}, mtt::a: {quantity: energy, forces: off}}
+          - targets: {energy: {forces: off, stress: off}, mtt::a: {forces: off}}
+        """,
+        {
+            "energy": target(gradients=BOTH),
+            "mtt::a": target(gradients={"strain": term(), "positions": term("mae")}),
+        },
+        "mtt::a/positions",
+    ),
+    _valid(
         "one data set has the stress, another the virial",
         """
         training_set:

@@ -108,8 +108,10 @@ def test_a_type_of_the_registry_needs_nothing_here(monkeypatch: pytest.MonkeyPat
 
 def test_an_editor_finds_something_to_show() -> None:
     definitions = schema()["$defs"]
-    for name in LOSS_TYPES:
-        assert f"{name}: " in definitions["type"]["description"]
+    lines = definitions["type"]["description"].split("\n")
+    for (name, loss), line in zip(LOSS_TYPES.items(), lines, strict=True):
+        assert line.startswith(f"{name}: ")
+        assert ("<target>_mask" in line) == loss.masked
     target = next(form for form in definitions["target"]["anyOf"] if "properties" in form)
     for key in {key for loss in LOSS_TYPES.values() for key in loss.keys} | {"weight", "reduction"}:
         assert target["properties"][key]["description"]
