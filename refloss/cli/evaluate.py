@@ -1,0 +1,146 @@
+"""``refloss evaluate``: options and npz files to a table, a JSON file, pictures."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from refloss.cli.table import console, print_summary, print_written
+from refloss.errors import InputError
+from refloss.files import npz
+from refloss.files.output import check_folder, check_output, replacing
+from refloss.options import load_options
+from refloss.results import AlignedResult
+from refloss.section import LOSS_TYPES
+from refloss.summary import Summary, summarise
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+Step = Callable[[str], None]
+"""Tells the user what is being done now."""
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Evaluate, write what is asked for, print the table."""
+    inputs = (arguments.options, arguments.predictions, arguments.targets, arguments.extra_data)
+    to_stdout = arguments.json == Path("-")
+    if arguments.json is not None and not to_stdout:
+        check_output("--json", arguments.json, inputs=[path for path in inputs if path is not None])
+    if arguments.plots is not None:
+        check_folder("--plots", arguments.plots)
+    written: list[Path] = []
+    with progress() as step:
+        summary = evaluate(*inputs, step=step)
+        text = as_json(summary, *inputs)
+        if arguments.plots is not None:
+            written += draw(summary, arguments.plots, "--plots", step=step)
+        if arguments.json is not None and not to_stdout:
+            with replacing("--json", arguments.json) as beside:
+                beside.write_text(text, encoding="utf-8")
+            written.append(arguments.json)
+    if to_stdout:
+        print(text, end="")
+    out = console(sys.stderr if to_stdout else sys.stdout)
+    print_summary(summary, out)
+    print_written(written, out)
+    if arguments.plots is not None and not arguments.plots.is_dir():
+        out.print("no pictures: they are of aligned and huber terms, and there are none")
+
+
+def evaluate(options: Path, predictions: Path, targets: Path, extra_data: Path | None, *, step: Step) -> Summary:
+    """Read the files, evaluate the section, and gather what is to be told of it."""
+    step("reading the options")
+    section = load_options(options)
+    data = npz.read(predictions, targets, extra_data, names=section.losses)
+    step("evaluating")
+    result = section.evaluate(data.predictions, data.targets, data.extra_data)
+    step("evaluating under the other conventions")
+    parts = {"predictions": data.predictions, "targets": data.targets, "extra_data": data.extra_data}
+    return summarise(section, result, parts)
+
+
+def as_json(summary: Summary, options: Path, predictions: Path, targets: Path, extra_data: Path | None) -> str:
+    """Return the text of the JSON file: the inputs' names, the versions, and every figure."""
+    paths = {"options": options, "predictions": predictions, "targets": targets, "extra_data": extra_data}
+    inputs = {name: None if path is None else str(path) for name, path in paths.items()}
+    return json.dumps({"inputs": inputs} | summary.to_dict(), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def draw(summary: Summary, folder: Path, argument: str, *, step: Step) -> list[Path]:
+    """Draw the pictures of the aligned and the huber terms into `folder`, and return their paths.
+
+    The folder is made when everything is drawn, and the pictures appear in it together.
+    """
+    from refloss.plotting import save
+
+    figures = _figures(summary, step)
+    if not figures:
+        return []
+    try:
+        folder.mkdir(exist_ok=True)
+    except OSError as error:
+        raise InputError(f"{argument}: {folder} cannot be made: {error.strerror or error}") from error
+    with ExitStack() as stack:
+        for name, figure in figures.items():
+            step(f"writing {name}")
+            save(figure, stack.enter_context(replacing(argument, folder / name)))
+    return [folder / name for name in figures]
+
+
+@contextmanager
+def progress() -> Iterator[Step]:
+    """Give a function that tells on stderr what is being done; silent where that is no terminal."""
+    from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+    err = console(sys.stderr)
+    columns = (SpinnerColumn("line"), TextColumn("{task.description}", markup=False), TimeElapsedColumn())
+    with Progress(*columns, console=err, transient=True, disable=not err.is_terminal) as bar:
+        task = bar.add_task("")
+
+        def step(description: str) -> None:
+            bar.update(task, description=description)
+
+        yield step
+
+
+def _figures(summary: Summary, step: Step) -> dict[str, Figure]:
+    """Return the pictures by file name; where several terms have the same picture, the name has the term in it."""
+    from refloss.plotting import plot_alignment, plot_masks, plot_pointwise, plot_terms
+
+    drawn: list[tuple[str, str, Figure]] = []
+    for path, term in summary.result.terms.items():
+        result = term.result
+        step(f"drawing {path}")
+        if isinstance(result, AlignedResult):
+            worst = int(result.per_structure.argmax())
+            drawn += [
+                ("alignment", path, plot_alignment(result, worst)),
+                ("masks", path, plot_masks(result)),
+                ("terms", path, plot_terms(result)),
+            ]
+        elif "delta" in LOSS_TYPES[term.type].keys:
+            drawn.append(("pointwise", path, plot_pointwise(_options(summary.losses, path)["delta"])))
+    kinds = [kind for kind, _, _ in drawn]
+    names = [kind if kinds.count(kind) == 1 else f"{kind}-{_file_name(path)}" for kind, path, _ in drawn]
+    return {f"{name}.png": figure for name, (_, _, figure) in zip(names, drawn, strict=True)}
+
+
+def _options(losses: Mapping[str, Any], path: str) -> Mapping[str, Any]:
+    """Return the options of the term ``<target>`` or ``<target>/<gradient>``."""
+    entry = losses.get(path)
+    if entry is None:
+        target, _, gradient = path.rpartition("/")
+        entry = losses[target]["gradients"][gradient]
+    options: Mapping[str, Any] = entry
+    return options
+
+
+def _file_name(path: str) -> str:
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", path)

@@ -1,0 +1,106 @@
+"""The command ``refloss``: its arguments, and how it ends.
+
+It exits with 0, with 2 and one message on stderr where the user can mend something, with 130 after Ctrl-C, and with
+141 where whoever reads its output has left. Commands are imported when they run, so that ``--help`` is instant.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import os
+import sys
+from collections.abc import Callable, Sequence
+from importlib import import_module
+from pathlib import Path
+from typing import NoReturn
+
+import refloss
+from refloss.errors import ConfigError, InputError
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line `argv` (without the program's name; None: that of this process), return the exit status."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a console that cannot show a character still shows the rest
+            stream.reconfigure(errors="backslashreplace")
+    try:
+        arguments = _parser().parse_args(argv)
+        module, _, function = str(arguments.run).partition(":")
+        run: Callable[[argparse.Namespace], None] = getattr(import_module(f"refloss.cli.{module}"), function)
+        run(arguments)
+        sys.stdout.flush()
+    except SystemExit as stop:  # argparse, after --help or a message of its own
+        return stop.code if isinstance(stop.code, int) else 0
+    except (InputError, ConfigError) as error:
+        print(f"refloss: error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("refloss: interrupted", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        # At its exit Python flushes what is still buffered, and would complain of the same pipe again.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
+    return 0
+
+
+class _Parser(argparse.ArgumentParser):
+    """argparse, with one message of one line instead of the usage and an error."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"refloss: error: {message} (see {self.prog} --help)\n")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(
+        prog="refloss",
+        description="The reference for the loss functions of atomistic machine learning: values, gradients, pictures.",
+        allow_abbrev=False,
+    )
+    version = f"refloss {refloss.__version__} (specification {refloss.SPEC_VERSION})"
+    parser.add_argument("--version", action="version", version=version)
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True, parser_class=_Parser)
+
+    evaluate = commands.add_parser(
+        "evaluate",
+        help="evaluate a loss section on predictions and targets",
+        description="Evaluate the loss section of metatrain options on predictions and targets in npz files, whose "
+        "keys are TARGET for values and TARGET/GRADIENT for gradients (positions, strain).",
+        allow_abbrev=False,
+    )
+    evaluate.add_argument("options", metavar="OPTIONS", type=Path, help="metatrain options, YAML")
+    evaluate.add_argument("--predictions", metavar="P.npz", type=Path, required=True, help="what the model says")
+    evaluate.add_argument("--targets", metavar="T.npz", type=Path, required=True, help="what it should say")
+    evaluate.add_argument("--extra-data", metavar="X.npz", type=Path, help="masks: TARGET_mask, TARGET_mask/GRADIENT")
+    evaluate.add_argument("--json", metavar="OUT", type=Path, help="write every figure to this file (- for stdout)")
+    evaluate.add_argument("--plots", metavar="DIR", type=Path, help="draw the pictures into this folder")
+    evaluate.set_defaults(run="evaluate:run")
+
+    demo = commands.add_parser(
+        "demo",
+        help="make a data set, evaluate it and draw the pictures",
+        description="Make a data set of model crystals with predictions that are wrong in known ways, evaluate it, "
+        "draw the pictures, and print the command that repeats it.",
+        allow_abbrev=False,
+    )
+    demo.add_argument("--out", metavar="DIR", type=Path, default=Path("refloss-demo"), help="default: %(default)s")
+    demo.set_defaults(run="demo:run")
+
+    options = commands.add_parser(
+        "options",
+        help="print a loss section with every shorthand and default written out",
+        description="Print the loss section of metatrain options as YAML, every shorthand and default written out.",
+        allow_abbrev=False,
+    )
+    options.add_argument("options", metavar="FILE", type=Path, help="metatrain options, YAML")
+    options.set_defaults(run="options:run")
+
+    schema = commands.add_parser(
+        "schema",
+        help="print a JSON schema of the loss section, for editors",
+        description="Print a JSON schema of the loss section, for editors.",
+        allow_abbrev=False,
+    )
+    schema.set_defaults(run="options:run_schema")
+    return parser

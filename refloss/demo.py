@@ -1,0 +1,204 @@
+"""The demo's data set: real spectra of model crystals, and predictions that are wrong in known ways.
+
+Targets are computed from the crystals of `refloss.crystals`: the elastic energy (eV) with its gradients by positions
+(eV/Å, minus the forces) and by strain (eV, the stress times the volume), and the density of states on the grid of
+PET-MAD-DOS (states/eV). Predictions differ from them by a rigid shift of the energies, a broader Gaussian, smooth
+noise, and a tail that levels off where the mask no longer counts, as that of a trained model does.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+
+from refloss.crystals import data_set
+from refloss.errors import InputError
+from refloss.files import Dataset
+from refloss.files.npz import write
+from refloss.files.output import check_folder, replacing
+from refloss.results import Booleans, Floats, Integers
+from refloss.spectra import PET_MAD_DOS, WIDTH, confidence_mask, gaussian_dos
+
+COUNT: Final = 24
+"""How many structures the demo has: each of the four crystals in three cells, twice."""
+
+FILES: Final = {"predictions": "predictions.npz", "targets": "targets.npz", "extra_data": "extra_data.npz"}
+PICTURES: Final = ("alignment.png", "masks.png", "terms.png", "pointwise.png")
+OPTIONS_FILE: Final = "options.yaml"
+
+BROADENING: Final = 0.1
+"""What the predictions are broader by: a Gaussian of √(0.3² + 0.1²) eV instead of 0.3 eV."""
+
+TAIL: Final = 3.0
+"""The width in eV of the half Gaussian with which a prediction ends above the mask's last energy."""
+
+
+@dataclass(frozen=True, eq=False)
+class Demo:
+    """The demo's data set, and what was done to it.
+
+    Attributes
+    ----------
+    names : tuple of str
+        The crystal and the cell of each structure.
+    shift : (B,) int64
+        The shift in points at which each prediction fits its target, as `AlignedResult.shift` counts.
+    data : Dataset
+        ``energy`` with ``positions`` and ``strain``, ``mtt::dos``, and its mask.
+    """
+
+    names: tuple[str, ...]
+    shift: Integers
+    data: Dataset
+
+
+def make(count: int = COUNT, seed: int = 0) -> Demo:
+    """Make the data set; the same `count` and `seed` give the same one."""
+    rng = np.random.default_rng(seed)
+    grid = PET_MAD_DOS
+    shift = rng.integers(10, grid.extra - 10, count, endpoint=True)
+    names, dos, mask, predicted_dos = [], [], [], []
+    energies, positions, strains = [], [], []
+    for crystal, points in zip(data_set(count, seed), shift.tolist(), strict=True):
+        states, weights = crystal.spectrum(crystal.mesh())
+        names.append(f"{crystal.name} {crystal.formula}")
+        dos.append(gaussian_dos(states, weights, grid.targets))
+        mask.append(confidence_mask(states, grid.targets))
+        moved = states + grid.step * (points - grid.extra)
+        broad = gaussian_dos(moved, weights, grid.predictions, float(np.hypot(WIDTH, BROADENING)))
+        ends = points + int(np.flatnonzero(mask[-1])[-1])
+        # The slope of something: noise that moves states about in energy, but adds none.
+        noise = np.gradient(_smooth(rng, broad.size) * (0.02 * broad + 0.002), grid.step)
+        predicted_dos.append(_with_tail(broad + noise, ends))
+        elastic = crystal.elastic()
+        energies.append(elastic.energy)
+        positions.append(-elastic.forces)
+        strains.append(elastic.strain_gradient)
+    targets = {
+        "energy": {
+            "values": np.array(energies)[:, None],
+            "positions": np.concatenate(positions),
+            "strain": np.array(strains),
+        },
+        "mtt::dos": {"values": np.array(dos)},
+    }
+    # Three degrees of freedom: as in a real model, a few errors are much larger than the rest.
+    predicted = {
+        key: array + scale * rng.standard_t(3, array.shape)
+        for (key, array), scale in zip(targets["energy"].items(), (0.01, 0.03, 0.02), strict=True)
+    }
+    predictions = {"energy": predicted, "mtt::dos": {"values": np.array(predicted_dos)}}
+    return Demo(tuple(names), shift, Dataset(predictions, targets, {"mtt::dos_mask": {"values": _array(mask)}}))
+
+
+def check_demo_folder(folder: Path) -> None:
+    """Raise where `folder` holds anything but an unchanged demo: nobody's files are overwritten.
+
+    Raises
+    ------
+    InputError
+        It cannot be a folder, or it holds other files, or an options file that is not the demo's own.
+    """
+    check_folder("--out", folder)
+    present = sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
+    foreign = [name for name in present if name not in (OPTIONS_FILE, *FILES.values(), *PICTURES)]
+    if foreign:
+        listed = ", ".join(foreign[:3]) + (f" and {len(foreign) - 3} more" if len(foreign) > 3 else "")
+        raise InputError(f"--out: {folder} holds {listed}, expected a new or empty folder, or one that the demo made")
+    options = folder / OPTIONS_FILE
+    if present and not (options.is_file() and options.read_bytes() == OPTIONS.encode()):
+        what = "an options.yaml that is not the demo's" if options.exists() else f"{present[0]}, but no options.yaml"
+        raise InputError(f"--out: {folder} holds {what}, expected a new or empty folder, or one that the demo made")
+
+
+def save(demo: Demo, folder: Path) -> None:
+    """Write the options file and the three npz files into `folder`, which is made where it is missing."""
+    check_demo_folder(folder)
+    folder.mkdir(exist_ok=True)
+    with replacing("--out", folder / OPTIONS_FILE) as beside:
+        beside.write_bytes(OPTIONS.encode())
+    for which, file in FILES.items():
+        write("--out", folder / file, getattr(demo.data, which))
+
+
+def _smooth(rng: np.random.Generator, points: int) -> Floats:
+    """Return noise of variance 1 that varies over some 10 points (half an eV)."""
+    kernel = np.exp(-0.5 * (np.arange(-40, 41) / 10.0) ** 2)
+    noise = np.convolve(rng.normal(size=points + kernel.size - 1), kernel / np.sqrt(np.sum(kernel**2)), mode="valid")
+    return np.asarray(noise, dtype=np.float64)
+
+
+def _with_tail(density: Floats, ends: int) -> Floats:
+    """Return `density` with all beyond the point `ends` replaced by a half Gaussian that starts at its value."""
+    beyond = np.arange(density.size - ends) * PET_MAD_DOS.step
+    tailed = density.copy()
+    tailed[ends:] = density[ends] * np.exp(-0.5 * (beyond / TAIL) ** 2)
+    return tailed
+
+
+def _array(masks: list[Booleans]) -> Booleans:
+    return np.array(masks, dtype=np.bool_)
+
+
+OPTIONS: Final = """\
+# Options for metatrain, as its "mtt train" takes them, with a loss for energies, forces, stresses and a density of
+# states. refloss reads the loss section, and from the training set which targets there are; it passes over the rest.
+#
+#   refloss evaluate options.yaml --predictions predictions.npz --targets targets.npz --extra-data extra_data.npz
+#   refloss options options.yaml        prints the loss section with every default filled in
+#
+# Made by "refloss demo". Start from a copy: the demo does not run in a folder where this file was changed.
+
+architecture:
+  name: pet
+  training:
+    loss:
+      energy:
+        type: mse          # mse, mae or huber; with a mask in the extra data masked_mse, masked_mae, masked_huber
+        weight: 1.0        # total = sum of weight * value over all terms
+        reduction: mean    # mean, sum, or none, which has no total
+        forces:            # the gradient by positions, in the npz files "energy/positions": minus the forces, eV/A
+          type: huber
+          delta: 0.05      # quadratic up to here, linear beyond: a few large errors do not rule
+          weight: 0.1
+        stress: mae        # the gradient by strain, "energy/strain": stress times volume, eV. A type alone will do
+
+      mtt::dos:
+        type: masked_dos
+        weight: 0.01
+        extra_targets: 200 # a prediction has 200 points more than its target, all below it: the room to align in
+        grad_weight: 1e-4  # of the squared slope where the mask is 0
+        int_weight: 2.0    # of the squared error of the running integral, the number of states
+        # The documentation of this loss and its released code disagree. "documented" is the former; "intended" and
+        # "metatrain-2026.2" are others. metatrain does not know this key and the next: leave them out of its options.
+        convention: documented
+        energy_step: 0.05  # eV
+
+# The files named below are where metatrain would read its data. refloss only looks at the names of the targets and at
+# which gradients are on: it takes its arrays from the npz files.
+training_set:
+  systems:
+    read_from: structures.xyz
+    length_unit: angstrom
+  targets:
+    energy:
+      quantity: energy     # what makes the keys forces, stress and virial known
+      key: energy
+      unit: eV
+      forces: on
+      stress: on
+    mtt::dos:
+      key: dos
+      num_subtargets: 4806 # metatrain's layout: 200 points of padding and 4606 of the target; either width will do here
+  extra_data:
+    mtt::dos_mask:         # the target's name and _mask; 1 where the target can be trusted
+      key: dos_mask
+      num_subtargets: 4806
+
+validation_set: 0.1
+test_set: 0.1
+"""
+"""The demo's options file, which is also a commented one to start from."""

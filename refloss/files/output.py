@@ -1,0 +1,83 @@
+"""Files that are written whole or not at all: write beside, then rename."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from refloss.errors import InputError
+
+
+def check_output(name: str, path: Path, *, inputs: Iterable[Path] = ()) -> None:
+    """Raise where `path` cannot become a file: before the work, not after it.
+
+    Parameters
+    ----------
+    name : str
+        What the message calls it, ``--json`` say.
+    path : Path
+        The file to be written; one that exists will be replaced.
+    inputs : iterable of Path
+        Files that are read, which must not be replaced.
+
+    Raises
+    ------
+    InputError
+        The folder is missing or not writable, the path is not a regular file, or it is one of `inputs`.
+    """
+    _require_folder(name, path)
+    if path.exists() and not path.is_file():
+        raise InputError(f"{name}: {path} is a {'folder' if path.is_dir() else 'device'}, expected the name of a file")
+    for other in inputs:
+        if path.exists() and other.exists() and path.samefile(other):
+            raise InputError(f"{name}: {path} is one of the inputs, expected another file")
+
+
+def check_folder(name: str, path: Path) -> None:
+    """Raise where `path` is not a folder and cannot become one (its parent must be there)."""
+    if path.is_dir():
+        _require_writable(name, path)
+    elif path.exists():
+        raise InputError(f"{name}: {path} is a file, expected a folder")
+    else:
+        _require_folder(name, path)
+
+
+@contextlib.contextmanager
+def replacing(name: str, path: Path) -> Iterator[Path]:
+    """Give a path beside `path` to write to, and rename it to `path` when the block ends well.
+
+    Whatever ends the block otherwise, Ctrl-C included, `path` is as it was and the file beside it is gone.
+
+    Raises
+    ------
+    InputError
+        The file cannot be written: the disk is full, say.
+    """
+    final = path.resolve()  # through a link, so that the link stays one
+    beside = final.with_name(f".{final.stem}-{secrets.token_hex(4)}.part{final.suffix}")
+    try:
+        yield beside
+        beside.replace(final)
+    except OSError as error:
+        # An error about another file is somebody else's: only those of this output can be answered here.
+        if error.filename is not None and os.fspath(error.filename) not in (str(beside), str(final)):
+            raise
+        raise InputError(f"{name}: {path} cannot be written: {error.strerror or error}") from error
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+def _require_folder(name: str, path: Path) -> None:
+    parent = path.resolve().parent
+    if not parent.is_dir():
+        raise InputError(f"{name}: {path} cannot be written: there is no folder {parent}, make it first")
+    _require_writable(name, parent)
+
+
+def _require_writable(name: str, folder: Path) -> None:
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise InputError(f"{name}: the folder {folder} is not writable")

@@ -1,0 +1,201 @@
+"""What to tell of an evaluated section beyond its figures: alignments, the other conventions, what was not used.
+
+Tables, JSON and reports are made of a `Summary`; none of them computes anything. Shifts are in grid points; times the
+energy step they are in eV. (docs/specification.md, sections 3 and 6.)
+"""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from importlib.metadata import version
+from typing import Any
+
+import numpy as np
+
+import refloss
+from refloss.errors import InputError
+from refloss.results import AlignedResult, PointwiseResult, SectionResult, SectionTerm, json_safe
+from refloss.section import LOSS_TYPES, LossSection
+
+
+@dataclass(frozen=True)
+class Under:
+    """An aligned term under another convention, its own switches apart all else equal.
+
+    Attributes
+    ----------
+    value : float, list of float or None
+        None where the convention does not apply.
+    contribution : float or None
+        weight · value, None where there is none.
+    moved : int or None
+        How many structures it aligns to another shift.
+    reason : str or None
+        Why it does not apply.
+    """
+
+    value: float | list[float] | None
+    contribution: float | None
+    moved: int | None
+    reason: str | None
+
+
+@dataclass(frozen=True)
+class Alignment:
+    """How the structures of an aligned term were aligned; `smallest`, `median` and `largest` are shifts in points."""
+
+    structures: int
+    shifts: int
+    energy_step: float
+    smallest: int
+    median: float
+    largest: int
+    tied: int
+    at_first: int
+    at_last: int
+    empty_masks: int
+    counted: float
+    """The share of all target points that the masks count."""
+
+
+@dataclass(frozen=True)
+class TermSummary:
+    """One term: its figures, and what is to be told of its alignment (None where it is not an aligned loss)."""
+
+    term: SectionTerm
+    count: int
+    """The elements, or for an aligned loss the structures, that the reduction is over."""
+    convention: str | None
+    alignment: Alignment | None
+    conventions: dict[str, Under]
+    """Every named convention of the type but the term's own."""
+
+
+@dataclass(frozen=True)
+class Summary:
+    """An evaluated section and all that is to be told of it."""
+
+    losses: Mapping[str, Any]
+    """The expanded section."""
+    result: SectionResult
+    terms: dict[str, TermSummary]
+    unused: dict[str, list[str]]
+    """``predictions``, ``targets`` and ``extra_data`` to the keys that no term used."""
+    versions: dict[str, str]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return everything as plain Python, safe for JSON."""
+        figures = self.result.to_dict()
+        for name, told in self.terms.items():
+            figures["terms"][name] |= {
+                "count": told.count,
+                "convention": told.convention,
+                "alignment": json_safe(told.alignment),
+                "conventions": json_safe(told.conventions),
+            }
+        return {"versions": self.versions, "loss": json_safe(dict(self.losses)), **figures, "unused": self.unused}
+
+
+def summarise(section: LossSection, result: SectionResult, data: Mapping[str, Mapping[str, Iterable[str]]]) -> Summary:
+    """Return what is to be told of an evaluated section.
+
+    Every aligned term is evaluated again under each other named convention of its type.
+
+    Parameters
+    ----------
+    section : LossSection
+    result : SectionResult
+        What its `evaluate` returned.
+    data : mapping
+        ``predictions``, ``targets`` and ``extra_data`` to what `evaluate` was given, each target a mapping.
+
+    Raises
+    ------
+    InputError
+        REFLOSS_NUM_THREADS is no number of threads.
+    """
+    terms = {name: _term(term) for name, term in result.terms.items()}
+    return Summary(section.losses, result, terms, _unused(section, result, data), versions())
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of all that has a part in the figures."""
+    return {
+        "refloss": refloss.__version__,
+        "specification": str(refloss.SPEC_VERSION),
+        "python": platform.python_version(),
+        "numpy": np.__version__,
+        "numba": version("numba"),
+    }
+
+
+def _term(term: SectionTerm) -> TermSummary:
+    result = term.result
+    if isinstance(result, PointwiseResult):
+        return TermSummary(term, result.count, None, None, {})
+    names = (name for name in LOSS_TYPES[term.type].conventions if name != result.convention.name)
+    return TermSummary(
+        term,
+        result.shift.size,
+        result.convention.name,
+        _alignment(result),
+        {name: _under(term, result, name) for name in names},
+    )
+
+
+def _alignment(result: AlignedResult) -> Alignment:
+    return Alignment(
+        structures=result.shift.size,
+        shifts=result.shifts,
+        energy_step=result.energy_step,
+        smallest=int(result.shift.min()),
+        median=float(np.median(result.shift)),
+        largest=int(result.shift.max()),
+        tied=int(result.tied.sum()),
+        at_first=int((result.shift == 0).sum()),
+        at_last=int((result.shift == result.shifts - 1).sum()),
+        empty_masks=int((~result.mask.any(axis=1)).sum()),
+        counted=float(result.mask.mean()),
+    )
+
+
+def _under(term: SectionTerm, result: AlignedResult, convention: str) -> Under:
+    try:
+        other = LOSS_TYPES[term.type].load()(
+            result.predictions,
+            result.targets,
+            result.mask,
+            energy_step=result.energy_step,
+            grad_weight=result.grad_weight,
+            int_weight=result.int_weight,
+            reduction=result.reduction,
+            convention=convention,
+        )
+    except InputError as error:
+        # The arrays have passed the same gate: what is refused now is the step, the reduction or an overflow.
+        return Under(None, None, None, str(error))
+    value = other.value if isinstance(other.value, float) else other.value.tolist()
+    contribution = term.weight * value if isinstance(value, float) else None
+    return Under(value, contribution, int((other.shift != result.shift).sum()), None)
+
+
+def _unused(
+    section: LossSection, result: SectionResult, data: Mapping[str, Mapping[str, Iterable[str]]]
+) -> dict[str, list[str]]:
+    """Return the keys of each part of the data that no term used."""
+    used = {"predictions": set(result.terms), "targets": set(result.terms), "extra_data": set()}
+    for name in section.losses:
+        for path in (path for path in result.terms if path == name or path.startswith(f"{name}/")):
+            if LOSS_TYPES[result.terms[path].type].masked:
+                used["extra_data"].add(f"{name}_mask{path[len(name) :]}")
+    return {
+        which: [
+            path
+            for name, keys in entries.items()
+            for path in (name if key == "values" else f"{name}/{key}" for key in keys)
+            if path not in used[which]
+        ]
+        for which, entries in data.items()
+    }
