@@ -22,7 +22,7 @@ _EXACT_INTEGERS = 2**53
 _BLOCK = 1 << 18
 
 
-def real_array(name: str, value: Any, *, ndim: int | None = None, finite: bool = True) -> Floats:
+def real_array(name: str, value: Any, *, ndim: int | None = None, finite: bool = True, empty: bool = False) -> Floats:
     """Return `value` as a float64 array in C order.
 
     Parameters
@@ -35,16 +35,21 @@ def real_array(name: str, value: Any, *, ndim: int | None = None, finite: bool =
         The number of dimensions that it must have.
     finite : bool
         Whether NaN and infinities are errors.
+    empty : bool
+        Whether an array of size 0 is not an error.
 
     Raises
     ------
     InputError
         Not numbers, a type that float64 does not hold exactly, size 0, wrong dimensions, or not finite.
     """
-    array = _real(name, on_host(name, value))
+    array = on_host(name, value)
+    if isinstance(value, list | tuple) and array.dtype.kind == "f":
+        _require_exact_items(name, value)
+    array = _real(name, array)
     if ndim is not None and array.ndim != ndim:
         raise InputError(f"{name}: found {array.ndim} dimensions, shape {array.shape}, expected {ndim}")
-    if array.size == 0:
+    if array.size == 0 and not empty:
         raise InputError(f"{name}: found an array of size 0, shape {array.shape}, expected at least one element")
     if finite:
         require_finite(name, array)
@@ -57,7 +62,7 @@ def mask_array(name: str, value: Any, *, ndim: int | None = None) -> Booleans:
     if ndim is not None and array.ndim != ndim:
         raise InputError(f"{name}: found {array.ndim} dimensions, shape {array.shape}, expected {ndim}")
     if array.dtype != np.bool_:
-        array = _real(name, array)
+        array = _real(name, array, "booleans, or 0 and 1")
         wrong = (array != 0) & (array != 1)
         if wrong.any():
             raise InputError(f"{name}: found {_count(array, wrong, 'neither 0 nor 1')}, expected booleans, or 0 and 1")
@@ -82,9 +87,14 @@ def require_finite(name: str, array: Floats, *, allow_nan: bool = False) -> None
 def finite_number(name: str, value: Any, *, positive: bool = False) -> float:
     """Return `value` as a float; it must be one finite real number, and > 0 where `positive`."""
     expected = "a finite number > 0" if positive else "a finite number"
-    if isinstance(value, bool | np.bool_) or not isinstance(value, numbers.Real | np.number):
+    if isinstance(value, bool | np.bool_) or not isinstance(value, numbers.Real | np.floating | np.integer):
         raise InputError(f"{name}: found {type(value).__name__} {value!r}, expected {expected}")
-    found = float(value)
+    try:
+        found = float(value)
+    except OverflowError as error:
+        raise InputError(
+            f"{name}: found {type(value).__name__} beyond the largest float64, expected {expected}"
+        ) from error
     if not math.isfinite(found) or (positive and found <= 0):
         raise InputError(f"{name}: found {found!r}, expected {expected}")
     return found
@@ -110,7 +120,8 @@ def uniform_step(name: str, grid: Floats) -> float:
     """Return (last − first)/(points − 1) of an increasing `grid` that is uniform to 1e-6 of that step."""
     if grid.size < 2:
         raise InputError(f"{name}: found {grid.size} point, expected at least 2")
-    step = float((grid[-1] - grid[0]) / (grid.size - 1))
+    with np.errstate(over="ignore"):  # the message will say so
+        step = float((grid[-1] - grid[0]) / (grid.size - 1))
     if not (math.isfinite(step) and step > 0):
         raise InputError(f"{name}: found a step of {step!r}, expected energies that increase")
     off = np.abs(np.diff(grid) - step) > 1e-6 * step
@@ -141,22 +152,43 @@ def on_host(name: str, value: Any) -> NDArray[Any]:
         raise InputError(
             f"{name}: found a numpy.ma.MaskedArray, expected a plain array (pass its mask as mask=~x.mask)"
         )
-    if isinstance(value, np.ndarray):
-        return value
-    if hasattr(value, "detach") and hasattr(value, "cpu"):
-        value = value.detach().cpu()
-        if str(value.dtype) == "torch.bfloat16":
-            value = value.float()
-    elif hasattr(value, "__cuda_array_interface__") and hasattr(value, "get"):
-        value = value.get()
     try:
-        return np.asarray(value)
-    except (TypeError, ValueError) as error:
+        return np.asarray(_numpy_sees(value))
+    except (TypeError, ValueError, RuntimeError, BufferError, OverflowError) as error:
         raise InputError(f"{name}: found {type(value).__name__}, expected an array of numbers ({error})") from error
 
 
-def _real(name: str, array: NDArray[Any]) -> Floats:
-    kind, expected = array.dtype.kind, "real numbers that float64 holds exactly"
+def _numpy_sees(value: Any) -> Any:
+    """Return what `np.asarray` takes, on this machine's CPU."""
+    if hasattr(value, "detach") and hasattr(value, "cpu"):
+        tensor: Any = value.detach().cpu()
+        return tensor.float() if str(tensor.dtype) == "torch.bfloat16" else tensor
+    if hasattr(value, "__cuda_array_interface__") and hasattr(value, "get"):
+        return value.get()
+    if hasattr(value, "__dlpack__") and not hasattr(value, "__array__"):
+        return np.from_dlpack(value)
+    return value
+
+
+def _require_exact_items(name: str, value: Any) -> None:
+    """Raise where NumPy rounded an integer of a list, or took a boolean for a number, for the sake of the others."""
+    items = np.asarray(value, object)
+    for kind, wrong in (("not held exactly by float64", _is_rounded), ("boolean", _is_boolean)):
+        found = np.array([wrong(item) for item in items.flat], np.bool_).reshape(items.shape)
+        if found.any():
+            raise InputError(f"{name}: found {_count(items, found, kind)}, expected float64")
+
+
+def _is_rounded(item: Any) -> bool:
+    return isinstance(item, numbers.Integral) and int(float(item)) != item
+
+
+def _is_boolean(item: Any) -> bool:
+    return isinstance(item, bool | np.bool_)
+
+
+def _real(name: str, array: NDArray[Any], expected: str = "real numbers that float64 holds exactly") -> Floats:
+    kind = array.dtype.kind
     if array.dtype.name == "bfloat16":
         array = array.astype(np.float32)
     elif kind in "iu":
