@@ -6,7 +6,7 @@ computes them.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
 from importlib import import_module
@@ -18,7 +18,7 @@ from refloss import arrays
 from refloss.conventions import MASKED_DOS
 from refloss.errors import InputError, did_you_mean
 from refloss.exact import nearest
-from refloss.results import Floats, Integers, SectionResult, SectionTerm
+from refloss.results import Floats, SectionResult, SectionTerm
 
 KeyKind = Literal["number", "positive", "count", "convention"]
 """number: finite; positive: finite and > 0; count: an integer ≥ 0; convention: a name of `LossType.conventions`."""
@@ -120,22 +120,28 @@ class LossSection:
             Per-structure values and strain gradients are divided by it first, as metatrain's trainers do; the
             results then hold the divided arrays and the gradients by them.
         per_structure_targets : collection of str
-            Targets that are exempt from that division.
+            Targets that are exempt from that division; each must be one that the section or the data name.
         grad : bool
             Whether each result carries its gradient.
 
         Returns
         -------
         SectionResult
-            A target that the predictions lack is in `skipped`, and so is a gradient of a default that the data lack.
+            A target that the predictions lack is in `skipped`, and so is a gradient of a default that the data lack,
+            and what the predictions hold beyond the section.
 
         Raises
         ------
         InputError
-            Nothing to evaluate, a target, mask or named gradient that the data lack, or what an entry point refuses.
+            Nothing to evaluate; a target, mask or named gradient that the data lack; blocks of predictions, targets
+            and masks that are not alike; or what an entry point refuses. The message begins with the term's path.
         """
+        for which, data in (("predictions", predictions), ("targets", targets), ("extra_data", extra_data)):
+            if data is not None and not isinstance(data, Mapping):
+                raise InputError(f"{which}: found {type(data).__name__}, expected a mapping of names to arrays")
         atoms = None if num_atoms is None else _atom_counts(num_atoms)
-        skipped = {name: "not in the loss section" for name in predictions if name not in self.losses}
+        _require_names("per_structure_targets", per_structure_targets, {*self.losses, *predictions, *targets})
+        skipped = self._unknown(predictions)
         terms: dict[str, SectionTerm] = {}
         for name, key, options in self._entries():
             path = name if key == "values" else f"{name}/{key}"
@@ -144,20 +150,22 @@ class LossSection:
                 skipped[path] = reason
                 continue
             loss = LOSS_TYPES[options["type"]]
-            p, t = (_find(data, name, key) for data in (predictions, targets))
-            if atoms is not None and name not in per_structure_targets and key in ("values", "strain"):
-                p, t = (_per_atom(f"{which}[{path!r}]", a, atoms) for which, a in (("predictions", p), ("targets", t)))
             arguments = {k: v for k, v in options.items() if k not in ("type", "weight", "gradients")}
-            if loss.masked:
-                arguments["mask"] = _mask(extra_data or {}, name, key, options["type"])
+            weight, contribution = float(options["weight"]), None
             try:
-                result = loss.load()(p, t, grad=grad, **arguments)
+                data = {
+                    which: _pieces(which, container[name], key)
+                    for which, container in (("predictions", predictions), ("targets", targets))
+                }
+                if atoms is not None and name not in per_structure_targets and key in ("values", "strain"):
+                    data = {which: _per_atom(which, pieces, atoms) for which, pieces in data.items()}
+                if loss.masked:
+                    data["mask"] = _pieces("mask", _mask(extra_data or {}, name, key, options["type"]), key)
+                result = loss.load()(**_joined(data), grad=grad, **arguments)
+                if options["reduction"] != "none":
+                    contribution = nearest(Fraction(weight) * Fraction(result.value), "contribution")
             except InputError as error:
                 raise InputError(f"{path}: {error}") from error
-            weight = float(options["weight"])
-            contribution = None
-            if options["reduction"] != "none":
-                contribution = nearest(Fraction(weight) * Fraction(result.value), f"contribution of {path}")
             terms[path] = SectionTerm(options["type"], weight, result.value, contribution, result)
         if not terms:
             wanted, found = ", ".join(self.losses), ", ".join(map(str, predictions)) or "nothing"
@@ -171,6 +179,18 @@ class LossSection:
             for gradient, nested in options.get("gradients", {}).items():
                 yield name, gradient, nested
 
+    def _unknown(self, predictions: Mapping[str, Any]) -> dict[str, str]:
+        """Return what the predictions hold and the section does not name, to the reason why it is left out."""
+        unknown = {}
+        for name, data in predictions.items():
+            if name not in self.losses:
+                unknown[name] = "not in the loss section"
+                continue
+            evaluated = {"values", *self.losses[name].get("gradients", {})}
+            for gradient in sorted(_keys(f"predictions[{name!r}]", data) - evaluated, key=str):
+                unknown[f"{name}/{gradient}"] = "not in the loss section"
+        return unknown
+
     def _missing(
         self, path: str, name: str, key: str, predictions: Mapping[str, Any], targets: Mapping[str, Any]
     ) -> str | None:
@@ -183,14 +203,14 @@ class LossSection:
         lacking = [
             which
             for which, data in (("predictions", predictions), ("targets", targets))
-            if key not in _keys(data[name])
+            if key not in _keys(f"{which}[{name!r}]", data[name])
         ]
         if not lacking:
             return None
         where = " and ".join(lacking)
         if key == "values" or path in self.named:
-            named = "" if key == "values" else f", which the options name for target {name!r}"
-            raise InputError(f"{where}: found no {path!r}, expected {key!r}{named}")
+            named = "" if key == "values" else ", which the options name"
+            raise InputError(f"{path}: found none in {where}, expected {key!r} of target {name!r}{named}")
         return f"not in the {where}"
 
 
@@ -202,35 +222,100 @@ def _total(terms: dict[str, SectionTerm], skipped: dict[str, str]) -> SectionRes
     return SectionResult(nearest(exact, "total"), None, terms, skipped)
 
 
-def _blocks(data: Any) -> list[Any] | None:
+def _require_names(argument: str, names: Collection[str], known: Collection[str]) -> None:
+    # A string is a collection of strings, too: its letters.
+    if isinstance(names, str):
+        raise InputError(f"{argument}: found the string {names!r}, expected a collection of names")
+    for name in names:
+        if name not in known:
+            raise InputError(
+                f"{argument}: found {name!r}, expected names of targets: {_listed(known)}"
+                f"{did_you_mean(str(name), map(str, known))}"
+            )
+
+
+def _blocks(where: str, data: Any) -> dict[Any, Any] | None:
     """Return the blocks in key order, or None where the data are not in blocks."""
-    if isinstance(data, Mapping) and "blocks" in data:
-        blocks = data["blocks"]
-        return [blocks[key] for key in sorted(blocks)]
-    return None
+    if not (isinstance(data, Mapping) and "blocks" in data):
+        return None
+    blocks = data["blocks"]
+    if len(data) > 1:
+        raise InputError(f"{where}: found {_listed(data)}, expected blocks alone, or values and gradients")
+    if not isinstance(blocks, Mapping):
+        raise InputError(f"{where}: found blocks of type {type(blocks).__name__}, expected a mapping of key to block")
+    try:
+        return {key: blocks[key] for key in sorted(blocks)}
+    except TypeError as error:
+        raise InputError(f"{where}: found block keys {list(blocks)}, expected keys that have an order") from error
 
 
-def _keys(data: Any) -> set[str]:
-    """Return "values" and the gradients that the data hold, in every block where there are several."""
-    blocks = _blocks(data)
-    if blocks is not None:
-        return set.intersection(*(_keys(block) for block in blocks)) if blocks else set()
-    return set(data) if isinstance(data, Mapping) else {"values"}
+def _keys(where: str, data: Any) -> set[str]:
+    """Return "values" and the gradients that the data hold; blocks must all hold the same."""
+    blocks = _blocks(where, data)
+    if blocks is None:
+        return set(data) if isinstance(data, Mapping) else {"values"}
+    held = [(key, set(block) if isinstance(block, Mapping) else {"values"}) for key, block in blocks.items()]
+    for key, keys in held:
+        if keys != held[0][1]:
+            raise InputError(
+                f"{where}: found {_listed(keys)} in block {key!r} and {_listed(held[0][1])} in block {held[0][0]!r}, "
+                "expected the same in every block"
+            )
+    return held[0][1] if held else set()
 
 
-def _find(container: Mapping[str, Any], name: str, key: str) -> Any:
-    """Return the array of target `name` under `key`; blocks come flattened and joined."""
-    data = container[name]
-    blocks = _blocks(data)
-    if blocks is not None:
-        parts = [
-            np.ravel(arrays.on_host(name, block[key] if isinstance(block, Mapping) else block)) for block in blocks
-        ]
-        return np.concatenate(parts)
+def _listed(names: Iterable[Any]) -> str:
+    return ", ".join(sorted(map(str, names))) or "nothing"
+
+
+_Pieces = dict[Any, Any]
+"""Block key to its checked array, in key order; or `_WHOLE` to what was given, which the entry point will check."""
+
+_WHOLE: Final = object()
+
+
+def _pieces(which: str, data: Any, key: str) -> _Pieces:
+    blocks = _blocks(which, data)
+    if blocks is None:
+        return {_WHOLE: _entry(data, key)}
+    return {block: _checked(_label(which, block), which, _entry(nested, key)) for block, nested in blocks.items()}
+
+
+def _entry(data: Any, key: str) -> Any:
     return data[key] if isinstance(data, Mapping) else data
 
 
+def _checked(label: str, which: str, value: Any) -> Any:
+    """Pass one block through the gate: joined with the others, its type would no longer be its own."""
+    if which == "mask":
+        return arrays.mask_array(label, value)
+    return arrays.real_array(label, value, finite=which == "predictions", empty=True)
+
+
+def _label(which: str, block: Any) -> str:
+    return which if block is _WHOLE else f"{which} of block {block!r}"
+
+
+def _joined(data: Mapping[str, _Pieces]) -> dict[str, Any]:
+    """Return the arguments of the entry point: what is in blocks comes flattened and joined."""
+    expected = data["predictions"]
+    for which, pieces in data.items():
+        if list(pieces) != list(expected):
+            found, wanted = (
+                "no blocks" if _WHOLE in keys else f"blocks {', '.join(map(repr, keys))}" for keys in (pieces, expected)
+            )
+            raise InputError(f"{which}: found {found}, expected {wanted} as in predictions")
+        for block, array in pieces.items():
+            if block is not _WHOLE:
+                arrays.require_same_shape(_label(which, block), array.shape, "predictions", expected[block].shape)
+    return {
+        which: pieces[_WHOLE] if _WHOLE in pieces else np.concatenate([np.ravel(a) for a in pieces.values()])
+        for which, pieces in data.items()
+    }
+
+
 def _mask(extra_data: Mapping[str, Any], name: str, key: str, loss_type: str) -> Any:
+    """Return the mask entry of target `name`, which holds the mask of `key`."""
     wanted = f"{name}_mask"
     if wanted not in extra_data:
         found = ", ".join(map(str, extra_data)) or "nothing"
@@ -238,32 +323,35 @@ def _mask(extra_data: Mapping[str, Any], name: str, key: str, loss_type: str) ->
             f"extra_data: found {found}, expected {wanted!r}, the mask that {loss_type} of target {name!r} needs"
             f"{did_you_mean(wanted, map(str, extra_data))}"
         )
-    if key not in _keys(extra_data[wanted]):
+    if key not in _keys(f"extra_data[{wanted!r}]", extra_data[wanted]):
         raise InputError(
             f"extra_data[{wanted!r}]: found no {key!r}, expected the mask that {loss_type} of {name}/{key} needs"
         )
-    return _find(extra_data, wanted, key)
+    return extra_data[wanted]
 
 
-def _atom_counts(num_atoms: Any) -> Integers:
+def _atom_counts(num_atoms: Any) -> Floats:
     counts = arrays.real_array("num_atoms", num_atoms, ndim=1)
     wrong = (counts < 1) | (counts != np.floor(counts))
     if wrong.any():
         first = int(np.argmax(wrong))
-        raise InputError(f"num_atoms: found {counts[first]!r} at index {first}, expected integers ≥ 1")
-    return counts.astype(np.int64)
+        raise InputError(f"num_atoms: found {float(counts[first])!r} at index {first}, expected integers ≥ 1")
+    return counts
 
 
-def _per_atom(name: str, value: Any, atoms: Integers) -> Floats:
+def _per_atom(which: str, pieces: _Pieces, atoms: Floats) -> _Pieces:
     """Divide what has a row a structure by its number of atoms; what has a row an atom stays."""
-    array = arrays.real_array(name, value, finite=False)
-    rows = array.shape[0] if array.ndim else 0
-    if rows == atoms.size:
-        quotient: Floats = array / atoms.reshape((-1,) + (1,) * (array.ndim - 1))
-        return quotient
-    if rows == atoms.sum():
-        return array
-    raise InputError(
-        f"{name} and num_atoms: found {rows} rows and {atoms.size} structures of {atoms.sum()} atoms, "
-        "expected a row a structure or a row an atom"
-    )
+    divided = {}
+    for block, value in pieces.items():
+        label = _label(which, block)
+        array = arrays.real_array(label, value, finite=False, empty=True)
+        rows = array.shape[0] if array.ndim else 0
+        if rows == atoms.size:
+            array = array / atoms.reshape((-1,) + (1,) * (array.ndim - 1))
+        elif rows != atoms.sum():
+            raise InputError(
+                f"{label} and num_atoms: found {rows} rows and {atoms.size} structures of {atoms.sum():.0f} atoms, "
+                "expected a row a structure or a row an atom (what is neither may be in per_structure_targets)"
+            )
+        divided[block] = array
+    return divided
