@@ -11,7 +11,7 @@ import itertools
 import os
 import threading
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from functools import cache
 from math import ceil
 from pathlib import Path
@@ -53,7 +53,10 @@ def for_range(work: Callable[[int, int], None], count: int, *, grain: int = 1) -
     edges = [count * part // parts for part in range(parts + 1)]
     mine, *others = itertools.pairwise(edges)
     futures = [_pool().submit(work, *other) for other in others]
-    work(*mine)
+    try:
+        work(*mine)
+    finally:
+        wait(futures)  # also where the caller's own part failed: nobody may still be writing after this returns
     for future in futures:
         future.result()
 
