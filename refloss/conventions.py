@@ -72,7 +72,7 @@ class Convention:
     cumulated: Cumulated
 
     def __post_init__(self) -> None:
-        if not self.name:
+        if not isinstance(self.name, str) or not self.name:
             raise InputError(f"Convention name: found {self.name!r}, expected a non-empty string")
         for switch, choices in _CHOICES.items():
             found = getattr(self, switch)
