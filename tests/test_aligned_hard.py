@@ -93,6 +93,27 @@ def test_a_tie_is_decided_where_every_figure_underflows():
     assert not found.tied.any()
 
 
+@pytest.mark.parametrize("small", [1e-30, 1e-84, 1e-94, 1e-120, 1e-160])
+@pytest.mark.parametrize("step", [1e-29, 3e-9, 0.05, 1e20])
+def test_a_small_structure_beside_a_large_one(small, step):
+    # In any unit that suits the first structure the second one's squares, times dx or dx³, underflow.
+    case = generic(np.random.default_rng(21), 2, 7, 3)
+    factors = np.array([[2e59], [small]])
+    case = Case(factors * case.predictions, factors * case.targets, case.mask)
+    for convention in ("documented", "intended", TOTAL):
+        check(case, convention, energy_step=step, reduction="none")
+
+
+@pytest.mark.parametrize("bump", [5e-324, 6e-321, 1e-160])
+def test_rivals_that_an_underflow_sets_apart(bump):
+    # The objective is 0 at s = 0, then that of the first point; at s = 2 the bump's square comes on top of it.
+    predictions = np.zeros((1, 11))
+    predictions[0, 0], predictions[0, 9] = 2.2e-150, bump
+    mask = np.arange(8)[None] == 7
+    found = check(Case(predictions, np.zeros((1, 8)), mask), "intended")
+    assert (found.shift[0], found.runner_up[0], found.rival().shift[0]) == (0, 1, 3)
+
+
 def test_shifts_beyond_the_range_do_not_hide_the_others():
     # D(0) = 1/2 dx is a local minimum, D(5) = D(6) = D(7) = 0 the best one, and from s = 8 on D overflows.
     predictions = np.zeros((1, 14))
