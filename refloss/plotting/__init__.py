@@ -1,0 +1,45 @@
+"""Pictures of losses: what was aligned, what counted, where the loss came from.
+
+Each picture is two functions. ``…_data`` is pure: it returns, as frozen arrays, what is to be drawn; ``plot_…`` draws
+it and returns the `matplotlib.figure.Figure`. Nothing here goes through pyplot, and the packaged style
+(``refloss.plotting.refloss``) is a context around each drawing, so no backend, no current figure and no setting of the
+caller changes. matplotlib is imported by the first drawing.
+
+Energies are in eV and densities of states in states/eV; each energy axis names its zero. Colours are those of
+Okabe and Ito, which colour-blind people tell apart, and nothing is told by colour alone. (docs/specification.md,
+sections 1 to 3, defines what is drawn.)
+"""
+
+from __future__ import annotations
+
+from refloss.plotting.alignment import plot_alignment
+from refloss.plotting.data import (
+    AlignmentData,
+    MasksData,
+    PointwiseData,
+    TermsData,
+    alignment_data,
+    masks_data,
+    pointwise_data,
+    terms_data,
+)
+from refloss.plotting.masks import plot_masks
+from refloss.plotting.pointwise import plot_pointwise
+from refloss.plotting.style import save
+from refloss.plotting.terms import plot_terms
+
+__all__ = [
+    "AlignmentData",
+    "MasksData",
+    "PointwiseData",
+    "TermsData",
+    "alignment_data",
+    "masks_data",
+    "plot_alignment",
+    "plot_masks",
+    "plot_pointwise",
+    "plot_terms",
+    "pointwise_data",
+    "save",
+    "terms_data",
+]

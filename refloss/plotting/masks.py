@@ -1,0 +1,123 @@
+"""`plot_masks`: what counts and what does not, for every structure of a batch at once."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from refloss.plotting import style
+from refloss.plotting.data import COUNTS, MASKED_OUT, NOTHING, OUTSIDE, MasksData, energy_limits, masks_data
+from refloss.results import AlignedResult
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure, SubFigure
+
+
+def plot_masks(
+    result: AlignedResult,
+    *,
+    energy_range: tuple[float, float] | None = None,
+    fig: Figure | SubFigure | None = None,
+) -> Figure:
+    """Draw structures × energy: what counts, what is masked out, and where each aligned prediction begins and ends.
+
+    The window of a prediction that is compared with the target covers the target's energies; what is predicted below
+    it (as many points as the shift) and above it is drawn beside. The panel at the right shows the shifts.
+
+    Parameters
+    ----------
+    result : AlignedResult
+        What `refloss.masked_dos` returned.
+    energy_range : (low, high), optional
+        What to show, in eV, on the axis that the figure uses; otherwise all.
+    fig : Figure or SubFigure, optional
+        Where to draw; otherwise a new figure.
+
+    Returns
+    -------
+    Figure
+
+    Raises
+    ------
+    InputError
+        `energy_range` is not two increasing finite numbers.
+
+    References
+    ----------
+    docs/specification.md, section 3.
+    """
+    data = masks_data(result)
+    half = data.step / 2
+    everything = float(data.energy[0]) - half, float(data.energy[-1]) + half
+    limits = everything if energy_range is None else energy_limits(energy_range)
+    with style.figure(fig, (8.4, 4.6)) as canvas:
+        image, shifts = canvas.subplots(1, 2, sharey=True, width_ratios=(4, 1))
+        _image(image, data, everything, limits)
+        _shifts(shifts, data)
+        empty = int((~data.mask.any(axis=1)).sum())
+        note = f"; {empty} with an empty mask" if empty else ""
+        canvas.suptitle(f"{data.caption}{note}", ha="left", x=0.01)
+        if empty == len(data.mask):
+            style.say(image, "no valid data: every mask is empty")
+        elif limits[1] < everything[0] or limits[0] > everything[1]:
+            style.say(image, f"no point of the grid lies from {limits[0]:g} to {limits[1]:g} eV")
+        return style.root(canvas)
+
+
+_KINDS = {
+    NOTHING: ("nothing is predicted", "#FFFFFF"),
+    OUTSIDE: ("predicted, outside the aligned window", style.ORANGE),
+    MASKED_OUT: ("masked out: does not count", style.SHADE),
+    COUNTS: ("counts", style.BLUE),
+}
+
+
+def _image(ax: Axes, data: MasksData, extent: tuple[float, float], limits: tuple[float, float]) -> None:
+    from matplotlib.colors import ListedColormap
+    from matplotlib.patches import Patch
+    from matplotlib.ticker import MaxNLocator
+
+    structures = len(data.kind)
+    ax.imshow(
+        data.kind,
+        cmap=ListedColormap([colour for _, colour in _KINDS.values()]),
+        vmin=NOTHING,
+        vmax=COUNTS,
+        extent=(*extent, structures - 0.5, -0.5),
+        aspect="auto",
+        interpolation="nearest",
+    )
+    ax.set_xlim(*limits)
+    ax.set_xlabel(data.energy_label)
+    ax.set_ylabel("structure")
+    ax.yaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+    present = np.unique(data.kind).tolist()
+    patches = [
+        Patch(facecolor=colour, edgecolor=style.INK, label=name)
+        for kind, (name, colour) in reversed(_KINDS.items())
+        if kind in present and kind != NOTHING
+    ]
+    ax.legend(handles=patches, loc="lower left", bbox_to_anchor=(0, 1.0), ncols=3)
+
+
+def _shifts(ax: Axes, data: MasksData) -> None:
+    from matplotlib.ticker import MaxNLocator
+
+    number = np.arange(len(data.shift))
+    look: dict[str, Any] = {
+        "ls": "none",
+        "rasterized": len(number) > 500,
+        "ms": float(np.clip(150 / len(number), 1.5, 5)),
+    }
+    ax.plot(data.shift[~data.tied], number[~data.tied], marker="o", color=style.INK, **look)
+    if data.tied.any():
+        ties: dict[str, Any] = {"marker": "D", "color": style.VERMILLION, "mfc": "white", "label": "tied"}
+        ax.plot(data.shift[data.tied], number[data.tied], **ties, **look)
+        ax.legend(loc="lower left", bbox_to_anchor=(0, 1.0))
+    margin = max(0.03 * data.extra, 0.5)
+    ax.set_xlim(-margin, data.extra + margin)
+    ax.xaxis.set_major_locator(MaxNLocator(nbins=4, steps=[1, 2, 5, 10], integer=True, min_n_ticks=1))
+    ax.tick_params(labelleft=False)
+    ax.set_xlabel(f"shift (points of {data.step:.4g} eV)")
