@@ -11,7 +11,7 @@ import math
 
 import numpy as np
 
-from refloss.kernels.eft import EPS, LANES, TINY, dd_add, fma, two_prod, two_sum
+from refloss.kernels.eft import LANES, TINY, dd_add, fma, two_prod, two_sum
 from refloss.kernels.jit import helper
 
 
