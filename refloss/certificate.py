@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from refloss.kernels.eft import EPS
+from refloss.kernels.eft import EPS, TINY
 from refloss.kernels.totals import add_up as _add_up
 from refloss.results import Booleans, Floats
 
@@ -29,13 +29,14 @@ def add_up(rows: Floats, divisor: int) -> float | None:
 
 
 def times_power(rows: Floats, exponent: int) -> Floats:
-    """Multiply by 2^exponent; what overflows or underflows is no longer certified."""
+    """Multiply by 2^exponent; what overflows or comes near underflow, before or after, is no longer certified."""
     if exponent == 0:
         return rows
     with np.errstate(over="ignore"):
         scaled: Floats = np.ldexp(rows, exponent)
     something = (rows[..., 0] != 0.0) | (rows[..., 2] != 0.0)
-    scaled[something & (np.abs(scaled[..., 0]) < 2.0**-1000), 2] = np.inf
+    smallest = np.minimum(np.abs(rows[..., 0]), np.abs(scaled[..., 0]))
+    scaled[something & (smallest < 2.0**-900), 2] = np.inf
     return scaled
 
 
@@ -48,4 +49,6 @@ def minus(a: Floats, b: Floats) -> Floats:
         high = s + rest
         lows = np.abs(a[..., 1]) + np.abs(b[..., 1]) + np.abs(rest)
         error = a[..., 2] + b[..., 2] + 4 * EPS * np.abs(high) + 2.0**-51 * lows
+        # Where something entered, no bound is 0: it may have underflowed.
+        error += np.where((high == 0.0) & (lows == 0.0) & (error == 0.0), 0.0, TINY)
         return np.stack([high, (s - high) + rest, error], axis=-1)

@@ -6,12 +6,21 @@ without its factor dx: Σ ω m (p − t)², plus the front tail where the conven
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
-from refloss.kernels.eft import EPS, TINY, dd_add, dd_scale, two_sum, weighted_squares
+from refloss.kernels.eft import EPS, TINY, dd_add, dd_scale, fma
 from refloss.kernels.jit import Bool, Float, Int, helper, kernel, read, write
+from refloss.kernels.sums import largest, squared_distance, squares
 
 UNIT = 2.0**-53
+
+BLOCK = 16
+"""Grid points whose sum bounds the squares of a block from below: Σ d² ≥ (Σ d)² / BLOCK."""
+
+ENOUGH = 24
+"""With more shifts than this left by the bounds, a plain pass over all of them is cheaper."""
 
 
 @helper
@@ -25,74 +34,140 @@ def trapezoid_mask(mask, weight):
 
 
 @helper
-def residual_squares(p, t, weight, s, xh, xl):
-    """Return Σ weight (p_{s+i} − t_i)² and its error, leaving the differences in xh, xl."""
-    n = t.size
-    reach = 0.0
-    for i in range(n):
-        xh[i], xl[i] = two_sum(p[s + i], -t[i])
-        if weight[i] != 0.0:
-            reach = max(reach, abs(xh[i]))
-    high, low = weighted_squares(xh, xl, weight, n)
-    return high, low, ((n + 8) * EPS * high + TINY if reach > 0.0 else 0.0)
-
-
-@helper
-def front_tail_squares(p, s, xh, xl, weight):
-    """Return the trapezoid sum of p² over points 0..s, and its error; scratch arrays of P points."""
-    reach = 0.0
+def front_tail_squares(p, s, zero, weight):
+    """Return the trapezoid sum of p² over points 0..s, and its error; zero and weight hold P points, zero zeros."""
     if s == 0:
         return 0.0, 0.0, 0.0
-    for j in range(s + 1):
-        xh[j], xl[j], weight[j] = p[j], 0.0, 1.0
-        reach = max(reach, abs(p[j]))
+    weight[: s + 1] = 1.0
     weight[0] = weight[s] = 0.5
-    high, low = weighted_squares(xh, xl, weight, s + 1)
-    return high, low, ((s + 9) * EPS * high + TINY if reach > 0.0 else 0.0)
+    return squares(p, zero, weight, s + 1, 0.0)
 
 
 @helper
-def objective(p, t, weight, front_tail, s, xh, xl, scratch):
+def objective(p, t, weight, front_tail, s, zero, scratch):
     """Return the objective at one shift as a double-double, and its error."""
-    high, low, error = residual_squares(p, t, weight, s, xh, xl)
+    high, low, error = squared_distance(p[s : s + t.size], t, weight)
     if front_tail:
-        fh, fl, fe = front_tail_squares(p, s, xh, xl, scratch)
+        fh, fl, fe = front_tail_squares(p, s, zero, scratch)
         high, low = dd_add(high, low, fh, fl)
         error += fe + EPS * high
     return high, low, error
 
 
 @helper
-def scan(p, t, weight, front_tail, cost):
-    """Fill `cost` with the objective at every shift in plain float64, within (N + S + 8) · UNIT relatively."""
-    shifts = cost.size
-    cost[:] = 0.0
-    for i in range(t.size):
-        w, target = weight[i], t[i]
-        if w != 0.0:
-            for s in range(shifts):
-                d = p[i + s] - target
-                cost[s] += w * (d * d)
+def add_front_tail(p, cost):
+    """Add the front tail in plain float64 to the cost of every shift."""
+    inner = 0.5 * (p[0] * p[0])
+    for s in range(1, cost.size):
+        square = p[s] * p[s]
+        cost[s] += inner + 0.5 * square
+        inner += square
+
+
+@helper
+def scan(p, t, weight, front_tail, cost, chosen):
+    """Fill `cost` with the objective at every shift in plain float64, within (N + S + 8) · UNIT relatively.
+
+    Four grid points at a time: the costs are then read and written a quarter as often.
+    """
+    shifts, n = cost.size, t.size
+    for s in range(shifts):
+        first, last = p[s] - t[0], p[s + n - 1] - t[n - 1]
+        cost[s] = weight[0] * (first * first) + weight[n - 1] * (last * last)
+    count = 0
+    for i in range(1, n - 1):
+        if weight[i] != 0.0:
+            chosen[count] = i
+            count += 1
+    for k in range(0, count - 3, 4):
+        i0, i1, i2, i3 = chosen[k], chosen[k + 1], chosen[k + 2], chosen[k + 3]
+        t0, t1, t2, t3 = t[i0], t[i1], t[i2], t[i3]
+        p0, p1, p2, p3 = p[i0 : i0 + shifts], p[i1 : i1 + shifts], p[i2 : i2 + shifts], p[i3 : i3 + shifts]
+        for s in range(shifts):
+            d0, d1, d2, d3 = p0[s] - t0, p1[s] - t1, p2[s] - t2, p3[s] - t3
+            cost[s] = fma(d3, d3, fma(d2, d2, fma(d1, d1, fma(d0, d0, cost[s]))))
+    for k in range(count - count % 4, count):
+        i = chosen[k]
+        for s in range(shifts):
+            d = p[i + s] - t[i]
+            cost[s] += d * d
     if front_tail:
-        inner = 0.5 * (p[0] * p[0])
-        for s in range(1, shifts):
-            square = p[s] * p[s]
-            cost[s] += inner + 0.5 * square
-            inner += square
+        add_front_tail(p, cost)
+
+
+@helper
+def block_sums(x, sums, scratch):
+    """Fill sums_j with x_j + … + x_{j+BLOCK−1}, for as many j as there are, within BLOCK · UNIT · Σ |x|."""
+    n = x.size
+    for j in range(n - 1):
+        scratch[j] = x[j] + x[j + 1]
+    for j in range(n - 3):
+        sums[j] = scratch[j] + scratch[j + 2]
+    for j in range(n - 7):
+        scratch[j] = sums[j] + sums[j + 4]
+    for j in range(n - 15):
+        sums[j] = scratch[j] + scratch[j + 8]
+
+
+@helper
+def bound(p, t, mask, front_tail, cost, p_sums, t_sums, scratch):
+    """Fill `cost` with lower bounds of the objective at every shift, from the sums of blocks that count in full.
+
+    With |error| ≤ e of every block's Σ d, (Σ d)² is at least the computed square less 2 e |Σ d|, and Σ |Σ d| over n
+    blocks at most √(n Σ (Σ d)²).
+    """
+    shifts, blocks = cost.size, 0
+    cost[:] = 0.0
+    if t.size >= BLOCK + 2:
+        block_sums(p, p_sums, scratch)
+        block_sums(t, t_sums, scratch)
+        # The first and the last point have half weight: no block holds them.
+        for first in range(1, t.size - BLOCK, BLOCK):
+            counts = True
+            for i in range(first, first + BLOCK):
+                counts = counts and mask[i]
+            if counts:
+                blocks += 1
+                window, target = p_sums[first : first + shifts], t_sums[first]
+                for s in range(shifts):
+                    d = window[s] - target
+                    cost[s] += d * d
+    most = largest(p, p.size) + largest(t, t.size)
+    error = 2.0 * BLOCK * BLOCK * UNIT * most
+    for s in range(shifts):
+        safe = cost[s] * (1.0 - (blocks + 8) * UNIT) - 2.0 * error * math.sqrt(blocks * cost[s])
+        cost[s] = max(safe, 0.0) * (1.0 / BLOCK)
+    if front_tail:
+        add_front_tail(p, cost)
+    for s in range(shifts):
+        cost[s] = cost[s] * (1.0 - (shifts + 16) * UNIT) - TINY
 
 
 @helper
 def keep_contenders(cost, gamma, alive):
     """Mark the shifts that the error bound leaves in the race for the best two."""
-    first = second = np.inf
-    for s in range(cost.size):
-        if cost[s] < first:
-            first, second = cost[s], first
-        elif cost[s] < second:
-            second = cost[s]
-    limit = second * (1.0 + gamma) + TINY
+    limit = second_smallest(cost) * (1.0 + gamma) + TINY
     for s in range(cost.size):
         alive[s] = cost[s] * (1.0 - gamma) - TINY <= limit
+
+
+@helper
+def two_smallest(cost):
+    """Return where the smallest and the second smallest are, −1 for the second of one."""
+    first, second = 0, -1
+    for s in range(1, cost.size):
+        if cost[s] < cost[first]:
+            first, second = s, first
+        elif second < 0 or cost[s] < cost[second]:
+            second = s
+    return first, second
+
+
+@helper
+def second_smallest(cost):
+    """Return the second smallest, inf of one."""
+    _, second = two_smallest(cost)
+    return np.inf if second < 0 else cost[second]
 
 
 @helper
@@ -128,10 +203,19 @@ def decide(high, low, error, alive):
 
 
 @helper
+def put(row, figure):
+    """Store a figure: high, low, error."""
+    row[0], row[1], row[2] = figure
+
+
+@helper
 def times(step, high, low, error):
     """Multiply a double-double and its error by dx."""
+    if high == 0.0 and error == 0.0:
+        return 0.0, 0.0, 0.0
     h, l = dd_scale(high, low, step)  # noqa: E741
-    return h, l, step * error * (1.0 + 2.0**-40) + 2 * EPS * abs(h)
+    # What underflow takes from the product, or from its error, is less than TINY.
+    return h, l, step * error * (1.0 + 2.0**-40) + 2 * EPS * abs(h) + TINY
 
 
 @helper
@@ -149,32 +233,52 @@ def margin(high, low, error, best, runner_up, step):
 )  # fmt: skip
 def search(predictions, targets, mask, front_tail, step, start, stop, shift, runner_up, proven, alive, margins):
     """Align structures start..stop: shift, runner_up, proven (B,), alive (B, S), margins (B, 3)."""
-    points = targets.shape[1]
-    shifts = predictions.shape[1] - points + 1
-    weight, scratch = np.empty(points), np.empty(predictions.shape[1])
-    xh, xl = np.empty(predictions.shape[1]), np.empty(predictions.shape[1])
+    points, width = targets.shape[1], predictions.shape[1]
+    shifts = width - points + 1
+    weight, zero, scratch = np.empty(points), np.zeros(width), np.empty(width)
+    p_sums, t_sums = np.empty(width), np.empty(points)
     cost, high, low, error = np.empty(shifts), np.empty(shifts), np.empty(shifts), np.empty(shifts)
+    chosen = np.empty(points, np.int64)
     gamma = (points + shifts + 8) * UNIT * 1.01
     for b in range(start, stop):
-        p, t = predictions[b], targets[b]
+        p, t, survivors = predictions[b], targets[b], alive[b]
         trapezoid_mask(mask[b], weight)
-        scan(p, t, weight, front_tail, cost)
-        keep_contenders(cost, gamma, alive[b])
+        bound(p, t, mask[b], front_tail, cost, p_sums, t_sums, scratch)
+        survivors[:] = False
+        limit = np.inf
+        best, second = two_smallest(cost)
+        for s in (best, second):
+            if s >= 0:
+                high[s], low[s], error[s] = objective(p, t, weight, front_tail, s, zero, scratch)
+                survivors[s] = True
+                # The second of the two ends as the larger one: nothing above it can be among the best two.
+                limit = high[s] + error[s] if s == best else max(limit, high[s] + error[s])
+        limit = limit * (1.0 + 4 * UNIT)
+        left = 0
         for s in range(shifts):
-            if alive[b, s]:
-                high[s], low[s], error[s] = objective(p, t, weight, front_tail, s, xh, xl, scratch)
-        best, second, sure = decide(high, low, error, alive[b])
+            if cost[s] <= limit and not survivors[s]:
+                left += 1
+        if left > ENOUGH:
+            scan(p, t, weight, front_tail, cost, chosen)
+            keep_contenders(cost, gamma, survivors)
+        else:
+            for s in range(shifts):
+                survivors[s] = cost[s] <= limit or survivors[s]
+        for s in range(shifts):
+            if survivors[s] and (left > ENOUGH or (s != best and s != second)):
+                high[s], low[s], error[s] = objective(p, t, weight, front_tail, s, zero, scratch)
+        best, second, sure = decide(high, low, error, survivors)
         shift[b], runner_up[b], proven[b] = best, second, sure
-        margins[b, 0], margins[b, 1], margins[b, 2] = margin(high, low, error, best, second, step)
+        put(margins[b], margin(high, low, error, best, second, step))
 
 
 @kernel(read(Float, 2), read(Float, 2), read(Bool, 2), Bool, Float, Int, Int, write(Float, 3))
 def landscape(predictions, targets, mask, front_tail, step, start, stop, heights):
     """Fill `heights` (B, S, 3) with the objective at every shift as high, low and error."""
     points, width = targets.shape[1], predictions.shape[1]
-    weight, scratch, xh, xl = np.empty(points), np.empty(width), np.empty(width), np.empty(width)
+    weight, zero, scratch = np.empty(points), np.zeros(width), np.empty(width)
     for b in range(start, stop):
         trapezoid_mask(mask[b], weight)
         for s in range(width - points + 1):
-            high, low, error = objective(predictions[b], targets[b], weight, front_tail, s, xh, xl, scratch)
-            heights[b, s, 0], heights[b, s, 1], heights[b, s, 2] = times(step, high, low, error)
+            high, low, error = objective(predictions[b], targets[b], weight, front_tail, s, zero, scratch)
+            put(heights[b, s], times(step, high, low, error))

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 from numba import types
 from numba.extending import intrinsic
 
@@ -85,35 +84,3 @@ def dd_div(ah, al, b):
     """Divide by one float."""
     q = ah / b
     return fast_two_sum(q, (fma(-q, b, ah) + al) / b)
-
-
-@helper
-def sum_lanes(high, low):
-    """Add up the LANES accumulators, destroying them, by a fixed tree."""
-    width = LANES // 2
-    while width > 0:
-        for k in range(width):
-            high[k], low[k] = dd_add(high[k], low[k], high[k + width], low[k + width])
-        width //= 2
-    return high[0], low[0]
-
-
-@helper
-def weighted_squares(xh, xl, weight, n):
-    """Return Σ weight · x² over the first n elements as a double-double, within (n + 8) · EPS for weights ≥ 0."""
-    high, low = np.zeros(LANES), np.zeros(LANES)
-    whole = n - n % LANES
-    for i in range(0, whole, LANES):
-        for k in range(LANES):
-            h, l = xh[i + k], xl[i + k]  # noqa: E741
-            p, e = two_prod(h, h)
-            q, f = two_prod(weight[i + k], p)
-            f = fma(weight[i + k], fma(h, l + l, e), f)
-            high[k], low[k] = dd_add(high[k], low[k], q, f)
-    for k in range(n - whole):
-        h, l = xh[whole + k], xl[whole + k]  # noqa: E741
-        p, e = two_prod(h, h)
-        q, f = two_prod(weight[whole + k], p)
-        f = fma(weight[whole + k], fma(h, l + l, e), f)
-        high[k], low[k] = dd_add(high[k], low[k], q, f)
-    return sum_lanes(high, low)

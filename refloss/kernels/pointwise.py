@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from refloss.kernels.eft import EPS, LANES, TINY, dd_add, dd_div, dd_scale, fma, sum_lanes, two_prod, two_sum
+from refloss.kernels.eft import EPS, LANES, TINY, dd_add, dd_div, dd_scale, fma, two_prod, two_sum
 from refloss.kernels.jit import Bool, Float, Int, helper, kernel, read, write
+from refloss.kernels.sums import sum_lanes
 
 MSE, MAE, HUBER = 0, 1, 2
 

@@ -8,99 +8,190 @@ from __future__ import annotations
 
 import numpy as np
 
-from refloss.kernels.alignment import decide, front_tail_squares, margin, residual_squares, trapezoid_mask
-from refloss.kernels.eft import EPS, TINY, dd_add, dd_mul, dd_scale, two_prod, two_sum, weighted_squares
+from refloss.kernels.alignment import decide, front_tail_squares, margin, put, trapezoid_mask
+from refloss.kernels.eft import EPS, TINY, dd_add, dd_mul, fast_two_sum, fma, two_prod, two_sum
 from refloss.kernels.jit import Bool, Float, Int, helper, kernel, read, write
+from refloss.kernels.sums import bins, largest, split, squared_distance, squares
 
 DOS, FRONT_TAIL, GRADIENT, CUMULATIVE, TOTAL = range(5)
+ROWS = 8
+Y_HIGH, Y_LOW, H_HIGH, H_LOW, H_WEIGHT, FIRST, SECOND, THIRD = range(ROWS)
+"""Rows of the working space: y, h and the weights of h stay for the gradient, three rows are scratch."""
+
 NEGLIGIBLE = 2.0**-900
 """Below this a gradient element may have lost digits to underflow, and is left to exact arithmetic."""
 
-
-@helper
-def gradient_squares(p, mask, s, whole, stencil, xh, xl, weight):
-    """Return Σ ω (1 − m) h² and its error, h_j = Σ_r stencil_r p_{j−4+r}; also the first and last point + 1.
-
-    Leaves h_j in xh, xl and its weight in `weight`, from index 0 for the first point.
-    """
-    first = 4 if whole else max(4, s)
-    last = p.size if whole else s + mask.size
-    count = max(last - first, 0)
-    reach = squared = 0.0
-    for k in range(count):
-        j = first + k
-        outside = j >= s and not (j < s + mask.size and mask[j - s])
-        weight[k] = (0.5 if k in (0, count - 1) else 1.0) if outside and count > 1 else 0.0
-        high, low = two_prod(stencil[0], p[j - 4])
-        size = abs(high)
-        for r in range(1, 5):
-            ph, pl = two_prod(stencil[r], p[j - 4 + r])
-            high, low = dd_add(high, low, ph, pl)
-            size += abs(ph)
-        xh[k], xl[k] = high, low
-        reach += weight[k] * abs(high) * size
-        squared += weight[k] * size * size
-        if weight[k] != 0.0 and size > 0.0:
-            squared = max(squared, TINY)
-    high, low = weighted_squares(xh, xl, weight, count)
-    error = (count + 8) * EPS * high + 4 * EPS * reach + 4 * EPS * EPS * squared
-    return high, low, (error + TINY if squared > 0.0 else 0.0), first, last
+VANISHED = 2.0**-1000
+"""What a product that underflows to 0 counts for in a gradient element's size."""
 
 
 @helper
-def cumulative_squares(p, t, weight, s, squares, xh, xl, yh, yl):
-    """Return Σ weight_i y_i² over i ≥ 1 and its error, y_i = Σ_{j≤i} (x_{j−1} + x_j), x = a − t or a² − t².
+def unmasked_range(mask, s, width, whole):
+    """Return the first and last point + 1 of the gradient term, and of those of its points that are unmasked."""
+    points = mask.size
+    first, last = (4, width) if whole else (max(4, s), max(4, s + points))
+    low, high = first, last
+    while low < high and (low < s or (low < s + points and mask[low - s])):
+        low += 1
+    while high > low and high <= s + points and mask[high - 1 - s]:
+        high -= 1
+    return first, last, low, high
 
-    Leaves x in xh, xl and y in yh, yl.
+
+@helper
+def unmasked_weights(mask, s, first, last, low, high, weight):
+    """Fill `weight` with ω_j (1 − m_j) for j in low..high − 1, from index 0 on."""
+    for j in range(low, high):
+        weight[j - low] = 0.0 if j < s or (j < s + mask.size and mask[j - s]) else 1.0
+    if last - first == 1:
+        weight[0] = 0.0
+    elif low < high:
+        if low == first:
+            weight[0] *= 0.5
+        if high == last:
+            weight[high - 1 - low] *= 0.5
+
+
+@helper
+def fold(stencil, folded):
+    """Rewrite Σ_r stencil_r x_r as Σ_r folded_r (x_r − x_{r−1}) + folded_0 x_0: exact for a constant x."""
+    folded[4] = stencil[4]
+    for r in range(3, -1, -1):
+        folded[r] = folded[r + 1] + stencil[r]
+
+
+@helper
+def differences(x, low, high, dh, dl):
+    """Fill dh, dl with x_j − x_{j−1} for j in low..high − 1, from index 0 on."""
+    for j in range(high - low):
+        dh[j], dl[j] = two_sum(x[low + j], -x[low + j - 1])
+
+
+@helper
+def add_product(sh, sl, c, xh, xl):
+    """Return s + c · x, compensated; c is a float, s and x are pairs."""
+    q, e = two_prod(c, xh)
+    s, r = two_sum(sh, q)
+    return s, sl + (r + fma(c, xl, e))
+
+
+@helper
+def backward_differences(p, low, high, folded, dh, dl, xh, xl, reach):
+    """Fill xh, xl with h_j = Σ_r stencil_r p_{j−4+r} for j in low..high − 1, and reach with Σ |summands|."""
+    differences(p, low - 3, high, dh, dl)
+    for k in range(high - low):
+        sh, sl = add_product(0.0, 0.0, folded[0], p[low + k - 4], 0.0)
+        size = abs(sh)
+        sh, sl = add_product(sh, sl, folded[1], dh[k], dl[k])
+        size += abs(folded[1] * dh[k])
+        sh, sl = add_product(sh, sl, folded[2], dh[k + 1], dl[k + 1])
+        size += abs(folded[2] * dh[k + 1])
+        sh, sl = add_product(sh, sl, folded[3], dh[k + 2], dl[k + 2])
+        size += abs(folded[3] * dh[k + 2])
+        sh, sl = add_product(sh, sl, folded[4], dh[k + 3], dl[k + 3])
+        size += abs(folded[4] * dh[k + 3])
+        xh[k], xl[k] = fast_two_sum(sh, sl)
+        reach[k] = size
+
+
+@helper
+def gradient_squares(p, mask, s, whole, folded, work):
+    """Return the range low..high of the h_j that it leaves in `work`, and Σ ω (1 − m) h² with its error."""
+    first, last, low, high = unmasked_range(mask, s, p.size, whole)
+    if low >= high:
+        return low, low, (0.0, 0.0, 0.0)
+    xh, xl, weight, reach = work[H_HIGH], work[H_LOW], work[H_WEIGHT], work[THIRD]
+    unmasked_weights(mask, s, first, last, low, high, weight)
+    backward_differences(p, low, high, folded, work[FIRST], work[SECOND], xh, xl, reach)
+    for k in range(high - low):
+        reach[k] = reach[k] if weight[k] != 0.0 else 0.0
+    slack = 4 * EPS * largest(reach, high - low)
+    return low, high, squares(xh, xl, weight, high - low, slack)
+
+
+@helper
+def cumulate(p, t, squared, work):
+    """Leave y_i = Σ_{1≤j≤i} (x_{j−1} + x_j), x = p − t or p² − t², in `work`, and return their largest error.
+
+    y_i = R_{i−1} + R_i − x_0 with R the running sums of x, which run in bins: see `refloss.kernels.sums`.
     """
-    reach = squared = drift = 0.0
-    for i in range(t.size):
-        if squares:
-            ah, al = two_prod(p[s + i], p[s + i])
+    n = t.size
+    yh, yl, coarse, fine, rest = work[Y_HIGH], work[Y_LOW], work[FIRST], work[SECOND], work[THIRD]
+    dh, dl = yh, yl
+    if squared:
+        for i in range(n):
+            ph, pl = two_prod(p[i], p[i])
             th, tl = two_prod(t[i], t[i])
-            xh[i], xl[i] = dd_add(ah, al, -th, -tl)
-        else:
-            xh[i], xl[i] = two_sum(p[s + i], -t[i])
+            dh[i], dl[i] = dd_add(ph, pl, -th, -tl)
+    else:
+        for i in range(n):
+            dh[i], dl[i] = two_sum(p[i], -t[i])
+    most = largest(dh, n)
+    if most == 0.0:
+        yh[:n] = 0.0
+        yl[:n] = 0.0
+        return 0.0
+    big, small, slack = bins(most, n)
+    for i in range(n):
+        coarse[i], fine[i], rest[i] = split(dh[i], dl[i], big, small)
+    a0, b0, c0 = coarse[0], fine[0], rest[0]
+    accumulate(coarse, fine, rest, n)
     yh[0] = yl[0] = 0.0
-    for i in range(1, t.size):
-        sh, sl = dd_add(xh[i - 1], xl[i - 1], xh[i], xl[i])
-        yh[i], yl[i] = dd_add(yh[i - 1], yl[i - 1], sh, sl)
-        drift += abs(yh[i]) + 2.0 * (abs(xh[i - 1]) + abs(xh[i]))
-        reach += weight[i] * abs(yh[i]) * drift
-        squared += weight[i] * drift * drift
-        if weight[i] != 0.0 and drift > 0.0:
-            squared = max(squared, TINY)
-    high, low = weighted_squares(yh[1:], yl[1:], weight[1:], t.size - 1)
-    error = (t.size + 8) * EPS * high + 4 * EPS * reach + 4 * EPS * EPS * squared
-    return high, low, (error + TINY if squared > 0.0 else 0.0)
+    for i in range(1, n):
+        a = coarse[i - 1] + coarse[i] - a0
+        b = fine[i - 1] + fine[i] - b0
+        c = rest[i - 1] + rest[i] - c0
+        h, l = two_sum(a, b)  # noqa: E741
+        yh[i], yl[i] = fast_two_sum(h, l + c)
+    slack += 4 * EPS * largest(yh, n)
+    if squared:
+        slack += 2.0 * n * EPS * (largest(p, n) ** 2 + largest(t, n) ** 2)
+    return slack
+
+
+@helper
+def accumulate(a, b, c, n):
+    """Replace three arrays by their running sums."""
+    x = y = z = 0.0
+    for i in range(n):
+        x += a[i]
+        y += b[i]
+        z += c[i]
+        a[i], b[i], c[i] = x, y, z
 
 
 @helper
 def cumulative_weights(mask, members, weight):
     """Fill `weight` for i ≥ 1: the trapezoid over energy with the structure's mask, or `members`, the batch's."""
     n = mask.size
+    if members.size > 0:
+        weight[:n] = members
+    else:
+        for i in range(n):
+            weight[i] = 1.0 if mask[i] and n > 2 else 0.0
+        weight[1] *= 0.5
+        if n > 2:
+            weight[n - 1] *= 0.5
     weight[0] = 0.0
-    for i in range(1, n):
-        if members.size > 0:
-            weight[i] = members[i]
-        else:
-            weight[i] = (0.5 if i in (1, n - 1) else 1.0) if mask[i] and n > 2 else 0.0
 
 
 @helper
-def add_scaled(gh, gl, size, k, ah, al, bh, bl):
-    """Add a · b, both double-doubles, to element k of the gradient, and |a · b| to its size."""
-    h, l = dd_mul(ah, al, bh, bl)  # noqa: E741
-    gh[k], gl[k] = dd_add(gh[k], gl[k], h, l)
-    size[k] += abs(h)
+def add_product_grad(gh, gl, size, k, ch, cl, xh, xl):
+    """Add c · x, both pairs, to element k of the gradient, and |c · x| to its size."""
+    q, e = two_prod(ch, xh)
+    e = fma(ch, xl, fma(cl, xh, e))
+    gh[k], r = two_sum(gh[k], q)
+    gl[k] += r + e
+    size[k] += VANISHED if q == 0.0 and ch != 0.0 and xh != 0.0 else abs(q)
 
 
 @helper
-def add_residual_grad(coefficient, weight, s, xh, xl, gh, gl, size):
+def add_residual_grad(coefficient, p, t, weight, s, gh, gl, size):
     """Add coefficient · d/dp of Σ weight (p − t)²."""
-    for i in range(weight.size):
-        w = 2.0 * weight[i]
-        add_scaled(gh, gl, size, s + i, coefficient[0], coefficient[1], w * xh[i], w * xl[i])
+    ch, cl = 2.0 * coefficient[0], 2.0 * coefficient[1]
+    for i in range(t.size):
+        h, l = two_sum(p[s + i], -t[i])  # noqa: E741
+        add_product_grad(gh, gl, size, s + i, ch, cl, weight[i] * h, weight[i] * l)
 
 
 @helper
@@ -109,40 +200,70 @@ def add_front_tail_grad(coefficient, p, s, gh, gl, size):
     if s > 0:
         for j in range(s + 1):
             w = 1.0 if j in (0, s) else 2.0
-            add_scaled(gh, gl, size, j, coefficient[0], coefficient[1], w * p[j], 0.0)
+            add_product_grad(gh, gl, size, j, coefficient[0], coefficient[1], w * p[j], 0.0)
 
 
 @helper
-def add_gradient_grad(coefficient, stencil, first, last, weight, xh, xl, gh, gl, size):
+def add_gradient_grad(coefficient, stencil, low, high, work, gh, gl, size):
     """Add coefficient · d/dp of Σ weight h²."""
+    xh, xl, weight = work[H_HIGH], work[H_LOW], work[H_WEIGHT]
+    for k in range(high - low):
+        h, l = 2.0 * weight[k] * xh[k], 2.0 * weight[k] * xl[k]  # noqa: E741
+        q, e = two_prod(coefficient[0], h)
+        xh[k], xl[k] = fast_two_sum(q, fma(coefficient[0], l, fma(coefficient[1], h, e)))
     for r in range(5):
-        ch, cl = dd_scale(coefficient[0], coefficient[1], stencil[r])
-        for k in range(last - first):
-            w = 2.0 * weight[k]
-            if w != 0.0:
-                add_scaled(gh, gl, size, first + k - 4 + r, ch, cl, w * xh[k], w * xl[k])
+        c = stencil[r]
+        for k in range(high - low):
+            add_product_grad(gh, gl, size, low + k - 4 + r, c, 0.0, xh[k], xl[k])
 
 
 @helper
-def add_cumulative_grad(coefficient, weight, share, p, s, squares, yh, yl, gh, gl, size):
+def add_cumulative_grad(coefficient, weight, share, p, s, squared, work, gh, gl, size):
     """Add coefficient · d/dp of Σ weight y².
 
-    By x_k it is 2 (Q_k + Q_{k+1}) with Q_k = Σ_{i≥k} weight_i y_i, and 2 Q_1 for k = 0.
+    By x_k it is 2 (Q_k + Q_{k+1}) with Q_k = Σ_{i≥k} weight_i y_i, and 2 Q_1 for k = 0. The Q run in bins, backwards.
     """
+    n = weight.size
+    yh, yl, coarse, fine, rest = work[Y_HIGH], work[Y_LOW], work[FIRST], work[SECOND], work[THIRD]
+    for i in range(n):
+        q, e = two_prod(weight[i], yh[i])
+        yh[i], yl[i] = fast_two_sum(q, fma(weight[i], yl[i], e))
+    most = largest(yh, n)
+    if most == 0.0:
+        return
+    big, small, _ = bins(most, n)
+    for i in range(n):
+        coarse[n - 1 - i], fine[n - 1 - i], rest[n - 1 - i] = split(yh[i], yl[i], big, small)
+    accumulate(coarse, fine, rest, n)
     ch, cl = 2.0 * share * coefficient[0], 2.0 * share * coefficient[1]
-    qh = ql = 0.0
-    total = 0.0
-    for k in range(weight.size - 1, -1, -1):
-        vh, vl = dd_scale(yh[k], yl[k], weight[k])
-        nh, nl = dd_add(qh, ql, vh, vl)
-        total += 2.0 * abs(vh)
-        sh, sl = dd_add(qh, ql, nh, nl) if k > 0 else (nh, nl)
-        qh, ql = nh, nl
-        factor = 2.0 * p[s + k] if squares else 1.0
-        sh, sl = dd_scale(sh, sl, factor)
-        h, l = dd_mul(ch, cl, sh, sl)  # noqa: E741
-        gh[s + k], gl[s + k] = dd_add(gh[s + k], gl[s + k], h, l)
-        size[s + k] += abs(ch * factor) * total
+    for k in range(n):
+        i = n - 1 - k
+        a, b, c = coarse[i], fine[i], rest[i]
+        # weight_0 is 0, so that Q_0 = Q_1; and Q_n = 0.
+        if 0 < k < n - 1:
+            a, b, c = a + coarse[i - 1], b + fine[i - 1], c + rest[i - 1]
+        h, l = two_sum(a, b)  # noqa: E741
+        h, l = fast_two_sum(h, l + c)  # noqa: E741
+        if squared:
+            q, e = two_prod(2.0 * p[s + k], h)
+            size[s + k] += VANISHED if q == 0.0 and p[s + k] != 0.0 and h != 0.0 else 0.0
+            h, l = q, fma(2.0 * p[s + k], l, e)  # noqa: E741
+        add_product_grad(gh, gl, size, s + k, ch, cl, h, l)
+
+
+@helper
+def measure(p, t, mask, members, whole, squared, folded, s, omega, weight, zero, work, sums):
+    """Fill sums (4, 3) at shift s; return the range of h_j, which with its weights stays in `work`, as y does."""
+    window = p[s : s + t.size]
+    trapezoid_mask(mask, omega)
+    put(sums[DOS], squared_distance(window, t, omega))
+    put(sums[FRONT_TAIL], front_tail_squares(p, s, zero, work[0]))
+    first, last, figure = gradient_squares(p, mask, s, whole, folded, work)
+    put(sums[GRADIENT], figure)
+    cumulative_weights(mask, members, weight)
+    slack = cumulate(window, t, squared, work)
+    put(sums[CUMULATIVE], squares(work[Y_HIGH], work[Y_LOW], weight, t.size, slack))
+    return first, last
 
 
 @kernel(
@@ -150,7 +271,7 @@ def add_cumulative_grad(coefficient, weight, share, p, s, squares, yh, yl, gh, g
     Int, Int, write(Float, 3), read(Float, 2), read(Float, 1), write(Float, 2), write(Bool, 1),
 )  # fmt: skip
 def evaluate(
-    predictions, targets, mask, members, whole, squares, stencil, shift, start, stop, sums, coefficients, share, grad,
+    predictions, targets, mask, members, whole, squared, stencil, shift, start, stop, sums, coefficients, share, grad,
     underflow,
 ):  # fmt: skip
     """Fill sums (B, 4, 3) with each term's high, low and error at `shift`, and grad (B, P) where it has rows.
@@ -159,38 +280,34 @@ def evaluate(
     structure's cumulative term. `underflow` (B,) marks structures whose gradient needs exact arithmetic.
     """
     points, width = targets.shape[1], predictions.shape[1]
-    weight, xh, xl = np.empty(points), np.empty(width), np.empty(width)
-    scratch, yh, yl = np.empty(width), np.empty(points), np.empty(points)
-    gh, gl, size = np.empty(width), np.empty(width), np.empty(width)
+    omega, weight, zero, work = np.empty(points), np.empty(points), np.zeros(width), np.empty((ROWS, width))
+    gh, gl, size, folded = np.empty(width), np.empty(width), np.empty(width), np.empty(5)
     wanted = grad.shape[0] > 0
+    fold(stencil, folded)
     for b in range(start, stop):
-        p, t, m, s = predictions[b], targets[b], mask[b], shift[b]
-        gh[:] = 0.0
-        gl[:] = 0.0
-        size[:] = 0.0
-        trapezoid_mask(m, weight)
-        sums[b, DOS, 0], sums[b, DOS, 1], sums[b, DOS, 2] = residual_squares(p, t, weight, s, xh, xl)
+        p, t, s = predictions[b], targets[b], shift[b]
+        first, last = measure(p, t, mask[b], members, whole, squared, folded, s, omega, weight, zero, work, sums[b])
         if wanted:
-            add_residual_grad(coefficients[DOS], weight, s, xh, xl, gh, gl, size)
+            gh[:] = 0.0
+            gl[:] = 0.0
+            size[:] = 0.0
+            add_residual_grad(coefficients[DOS], p, t, omega, s, gh, gl, size)
             add_front_tail_grad(coefficients[FRONT_TAIL], p, s, gh, gl, size)
-        sums[b, FRONT_TAIL, 0], sums[b, FRONT_TAIL, 1], sums[b, FRONT_TAIL, 2] = front_tail_squares(
-            p, s, xh, xl, scratch
-        )
-        high, low, error, first, last = gradient_squares(p, m, s, whole, stencil, xh, xl, scratch)
-        sums[b, GRADIENT, 0], sums[b, GRADIENT, 1], sums[b, GRADIENT, 2] = high, low, error
-        if wanted:
-            add_gradient_grad(coefficients[GRADIENT], stencil, first, last, scratch, xh, xl, gh, gl, size)
-        cumulative_weights(m, members, weight)
-        sums[b, CUMULATIVE, 0], sums[b, CUMULATIVE, 1], sums[b, CUMULATIVE, 2] = cumulative_squares(
-            p, t, weight, s, squares, xh, xl, yh, yl
-        )
-        if wanted:
-            add_cumulative_grad(coefficients[CUMULATIVE], weight, share[b], p, s, squares, yh, yl, gh, gl, size)
+            add_gradient_grad(coefficients[GRADIENT], stencil, first, last, work, gh, gl, size)
+            add_cumulative_grad(coefficients[CUMULATIVE], weight, share[b], p, s, squared, work, gh, gl, size)
             lost = False
             for k in range(width):
-                grad[b, k] = gh[k]
+                grad[b, k] = gh[k] + gl[k]
                 lost = lost or 0.0 < size[k] < NEGLIGIBLE
             underflow[b] = lost
+
+
+@helper
+def product_error(factor, figure, product):
+    """Return the error of a product; what underflow takes from it, or from its error, is less than TINY."""
+    if factor == 0.0 or (figure[0] == 0.0 and figure[2] == 0.0):
+        return 0.0
+    return abs(factor) * figure[2] * (1.0 + 2.0**-40) + 4 * EPS * abs(product) + TINY
 
 
 @helper
@@ -203,7 +320,7 @@ def total_of(sums, coefficients, share):
         h, l = dd_mul(sums[term, 0], sums[term, 1], ch, cl)  # noqa: E741
         high, low = dd_add(high, low, h, l)
         if ch != 0.0:
-            error += abs(ch) * sums[term, 2] * (1.0 + 2.0**-40) + 4 * EPS * (abs(h) + abs(high))
+            error += product_error(ch, sums[term], h) + 4 * EPS * abs(high)
     return high, low, error
 
 
@@ -215,34 +332,26 @@ def combine(sums, factors, coefficients, share, start, stop, figures):
             factor = share[b] if term == CUMULATIVE else 1.0
             ch, cl = factors[term, 0] * factor, factors[term, 1] * factor
             h, l = dd_mul(sums[b, term, 0], sums[b, term, 1], ch, cl)  # noqa: E741
-            error = abs(ch) * sums[b, term, 2] * (1.0 + 2.0**-40) + 4 * EPS * abs(h)
-            figures[b, term, 0], figures[b, term, 1], figures[b, term, 2] = h, l, error
-        figures[b, TOTAL, 0], figures[b, TOTAL, 1], figures[b, TOTAL, 2] = total_of(sums[b], coefficients, share[b])
+            put(figures[b, term], (h, l, product_error(ch, sums[b, term], h)))
+        put(figures[b, TOTAL], total_of(sums[b], coefficients, share[b]))
 
 
 @kernel(
     read(Float, 2), read(Float, 2), read(Bool, 2), Bool, Bool, read(Float, 1), read(Float, 2), Int, Int,
     write(Float, 3),
 )  # fmt: skip
-def total_landscape(predictions, targets, mask, whole, squares, stencil, coefficients, start, stop, heights):
+def total_landscape(predictions, targets, mask, whole, squared, stencil, coefficients, start, stop, heights):
     """Fill `heights` (B, S, 3) with the whole per-structure loss at every shift as high, low and error."""
     points, width = targets.shape[1], predictions.shape[1]
-    weight, tail = np.empty(points), np.empty(width)
-    xh, xl, yh, yl = np.empty(width), np.empty(width), np.empty(points), np.empty(points)
-    sums, members = np.empty((4, 3)), np.empty(0)
+    omega, weight, zero, work = np.empty(points), np.empty(points), np.zeros(width), np.empty((ROWS, width))
+    sums, members, folded = np.empty((4, 3)), np.empty(0), np.empty(5)
+    fold(stencil, folded)
     for b in range(start, stop):
-        p, t, m = predictions[b], targets[b], mask[b]
         for s in range(width - points + 1):
-            trapezoid_mask(m, weight)
-            sums[DOS, 0], sums[DOS, 1], sums[DOS, 2] = residual_squares(p, t, weight, s, xh, xl)
-            sums[FRONT_TAIL, 0], sums[FRONT_TAIL, 1], sums[FRONT_TAIL, 2] = front_tail_squares(p, s, xh, xl, tail)
-            high, low, error, _, _ = gradient_squares(p, m, s, whole, stencil, xh, xl, tail)
-            sums[GRADIENT, 0], sums[GRADIENT, 1], sums[GRADIENT, 2] = high, low, error
-            cumulative_weights(m, members, weight)
-            sums[CUMULATIVE, 0], sums[CUMULATIVE, 1], sums[CUMULATIVE, 2] = cumulative_squares(
-                p, t, weight, s, squares, xh, xl, yh, yl
+            measure(
+                predictions[b], targets[b], mask[b], members, whole, squared, folded, s, omega, weight, zero, work, sums
             )
-            heights[b, s, 0], heights[b, s, 1], heights[b, s, 2] = total_of(sums, coefficients, 1.0)
+            put(heights[b, s], total_of(sums, coefficients, 1.0))
 
 
 @kernel(read(Float, 3), Int, Int, write(Int, 1), write(Int, 1), write(Bool, 1), write(Float, 2))
@@ -256,4 +365,4 @@ def choose(heights, start, stop, shift, runner_up, proven, margins):
             high[s], low[s], error[s] = heights[b, s, 0], heights[b, s, 1], heights[b, s, 2]
         best, second, sure = decide(high, low, error, alive)
         shift[b], runner_up[b], proven[b] = best, second, sure
-        margins[b, 0], margins[b, 1], margins[b, 2] = margin(high, low, error, best, second, 1.0)
+        put(margins[b], margin(high, low, error, best, second, 1.0))
