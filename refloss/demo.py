@@ -132,10 +132,11 @@ def _smooth(rng: np.random.Generator, points: int) -> Floats:
 
 
 def _with_tail(density: Floats, ends: int) -> Floats:
-    """Return `density` with all beyond the point `ends` replaced by a half Gaussian that starts at its value."""
+    """Return `density` turning, beyond the point `ends`, into a half Gaussian of the height that it has there."""
     beyond = np.arange(density.size - ends) * PET_MAD_DOS.step
+    still = np.exp(-((beyond / 0.3) ** 2))  # no kink: for a third of an eV or so it goes on as it was
     tailed = density.copy()
-    tailed[ends:] = density[ends] * np.exp(-0.5 * (beyond / TAIL) ** 2)
+    tailed[ends:] = still * density[ends:] + (1.0 - still) * density[ends] * np.exp(-0.5 * (beyond / TAIL) ** 2)
     return tailed
 
 

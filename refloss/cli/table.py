@@ -101,12 +101,12 @@ def _conventions(name: str, told: TermSummary) -> Table:
     table.add_column("convention", no_wrap=True)
     for header in ("value", "contribution", "aligned elsewhere"):
         table.add_column(header, justify="right", no_wrap=True)
-    table.add_row(f"{told.convention} (used)", _value(told.term), _number(told.term.contribution), "–", style="bold")
+    table.add_row(f"{told.convention} (used)", _value(told.term), _number(told.term.contribution), "-", style="bold")
     for convention, under in told.conventions.items():
         if under.reason is None:
             table.add_row(convention, _value(under), _number(under.contribution), str(under.moved))
         else:
-            table.add_row(convention, "does not apply", "–", "–")
+            table.add_row(convention, "does not apply", "-", "-")
     return table
 
 
@@ -131,7 +131,7 @@ def _value(of: SectionTerm | Under) -> str:
 
 
 def _number(value: float | None) -> str:
-    return "–" if value is None else f"{value:.10g}"
+    return "-" if value is None else f"{value:.10g}"
 
 
 def _alarm(*counts: tuple[int, str]) -> Text:
