@@ -88,7 +88,7 @@ def make(count: int = COUNT, seed: int = 0) -> Demo:
     # Three degrees of freedom: as in a real model, a few errors are much larger than the rest.
     predicted = {
         key: array + scale * rng.standard_t(3, array.shape)
-        for (key, array), scale in zip(targets["energy"].items(), (0.01, 0.03, 0.02), strict=True)
+        for (key, array), scale in zip(targets["energy"].items(), (0.01, 0.2, 0.02), strict=True)
     }
     predictions = {"energy": predicted, "mtt::dos": {"values": np.array(predicted_dos)}}
     return Demo(tuple(names), shift, Dataset(predictions, targets, {"mtt::dos_mask": {"values": _array(mask)}}))
@@ -103,7 +103,9 @@ def check_demo_folder(folder: Path) -> None:
         It cannot be a folder, or it holds other files, or an options file that is not the demo's own.
     """
     check_folder("--out", folder)
-    present = sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
+    # Hidden files are an operating system's, or an editor's, and none of them has a name that the demo writes.
+    entries = sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
+    present = [name for name in entries if not name.startswith(".")]
     foreign = [name for name in present if name not in (OPTIONS_FILE, *FILES.values(), *PICTURES)]
     if foreign:
         listed = ", ".join(foreign[:3]) + (f" and {len(foreign) - 3} more" if len(foreign) > 3 else "")
@@ -163,7 +165,7 @@ architecture:
         reduction: mean    # mean, sum, or none, which has no total
         forces:            # the gradient by positions, in the npz files "energy/positions": minus the forces, eV/A
           type: huber
-          delta: 0.05      # quadratic up to here, linear beyond: a few large errors do not rule
+          delta: 0.5       # quadratic up to here, linear beyond: a few large errors do not rule
           weight: 0.1
         stress: mae        # the gradient by strain, "energy/strain": stress times volume, eV. A type alone will do
 

@@ -406,12 +406,16 @@ def open_when_read(pipe: Path, process: subprocess.Popen[str]) -> int:
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGPIPE and no such error")
-def test_a_reader_that_leaves(command: list[str]) -> None:
+@pytest.mark.parametrize("words", [["schema"], None], ids=["schema", "evaluate"])
+def test_a_reader_that_leaves(command: list[str], words: list[str] | None) -> None:
     reading, writing = os.pipe()
     os.close(reading)
     try:
         done = subprocess.run(
-            [sys.executable, "-m", "refloss", "schema"], stdout=writing, stderr=subprocess.PIPE, check=False
+            [sys.executable, "-m", "refloss", *(words or command)],
+            stdout=writing,
+            stderr=subprocess.PIPE,
+            check=False,
         )
     finally:
         os.close(writing)

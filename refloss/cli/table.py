@@ -21,13 +21,19 @@ def console(file: TextIO) -> Console:
 
     Nothing is ever cut to fit: a terminal of fewer than 80 columns wraps. A pipe gets 120, or what COLUMNS says.
     """
-    plain = Console(file=file, highlight=False, markup=False, emoji=False)
+    plain = _Console(file=file, highlight=False, markup=False, emoji=False)
     if plain.is_terminal:
         width = plain.width
     else:
         columns = os.environ.get("COLUMNS", "")
         width = int(columns) if columns.isdecimal() else 120
-    return Console(file=file, highlight=False, markup=False, emoji=False, width=max(width, 80))
+    return _Console(file=file, highlight=False, markup=False, emoji=False, width=max(width, 80))
+
+
+class _Console(Console):
+    def on_broken_pipe(self) -> None:
+        """Leave it to the command line to say how the program ends, where rich would exit with 1."""
+        raise  # noqa: PLE0704 - rich calls this while it handles the error
 
 
 def print_summary(summary: Summary, out: Console) -> None:
