@@ -165,9 +165,13 @@ def _cumulated(ax: Axes, data: AlignmentData, shown: Booleans) -> None:
 
 def _shade(ax: Axes, runs: Floats, label: str | None = None) -> None:
     """Shade and hatch the energies that do not count, over the whole height of `ax`."""
-    ax.broken_barh(
-        [(low, high - low) for low, high in runs.tolist()],
-        (0, 1),
+    from matplotlib.collections import PolyCollection
+
+    low, high = runs.T
+    bottom, top = np.zeros_like(low), np.ones_like(low)
+    corners = np.array([[low, bottom], [low, top], [high, top], [high, bottom]])
+    shade = PolyCollection(
+        corners.transpose(2, 0, 1).tolist(),
         transform=ax.get_xaxis_transform(),
         facecolor=style.SHADE,
         edgecolor="white",
@@ -177,6 +181,7 @@ def _shade(ax: Axes, runs: Floats, label: str | None = None) -> None:
         zorder=0,
         label=label if len(runs) else None,
     )
+    ax.add_collection(shade, autolim=False)
 
 
 def _objective(ax: Axes, data: AlignmentData) -> None:
@@ -200,9 +205,9 @@ def _objective(ax: Axes, data: AlignmentData) -> None:
     ax.plot(data.shifts[finite], values, color=style.INK, lw=1.0, zorder=2)
     lead = "tied with the best" if data.tied else f"margin {data.margin:.3g}"
     marks: tuple[tuple[str, int, dict[str, Any]], ...] = (
-        ("best", data.shift, {"marker": "o", "color": style.GREEN, "ms": 6}),
-        (f"runner-up ({lead})", data.runner_up, {"marker": "s", "color": style.PURPLE, "ms": 9}),
-        ("rival", data.rival, {"marker": "D", "color": style.ORANGE, "ms": 7}),
+        ("best", data.shift, {"marker": "o", "color": style.VERMILLION, "ms": 6}),
+        (f"runner-up ({lead})", data.runner_up, {"marker": "s", "color": style.SKY, "ms": 9}),
+        ("rival", data.rival, {"marker": "D", "color": style.PURPLE, "ms": 7}),
     )
     for name, shift, look in marks:
         if shift >= 0 and finite[shift]:

@@ -48,7 +48,7 @@ def plot_pointwise(delta: float = 1.0, *, fig: Figure | SubFigure | None = None)
         return style.root(canvas)
 
 
-_LOOKS = {"mse": (style.BLUE, "--"), "mae": (style.GREEN, "-."), "huber": (style.VERMILLION, "-")}
+_LOOKS = {"mse": (style.BLUE, "--"), "mae": (style.INK, "-."), "huber": (style.VERMILLION, "-")}
 
 
 def _panel(ax: Axes, data: PointwiseData, curves: dict[str, np.ndarray]) -> None:

@@ -19,7 +19,6 @@ STYLE: Final = "refloss.plotting.refloss"
 # Okabe and Ito, "Color Universal Design" (2008).
 BLUE: Final = "#0072B2"
 VERMILLION: Final = "#D55E00"
-GREEN: Final = "#009E73"
 PURPLE: Final = "#CC79A7"
 ORANGE: Final = "#E69F00"
 SKY: Final = "#56B4E9"

@@ -60,7 +60,12 @@ def plot_terms(result: AlignedResult, *, most: int = 40, ax: Axes | None = None)
         return style.root(panel.figure)
 
 
-_LOOKS = {"D": (style.BLUE, ""), "F": (style.SKY, "...."), "G": (style.ORANGE, "////"), "C": (style.GREEN, "\\\\\\\\")}
+_LOOKS = {
+    "D": (style.BLUE, ""),
+    "F": (style.SKY, "...."),
+    "G": (style.VERMILLION, "////"),
+    "C": (style.PURPLE, "\\\\\\\\"),
+}
 """Colour and hatch by the term's letter."""
 
 
@@ -69,7 +74,7 @@ def _bars(ax: Axes, data: TermsData, drawn: int) -> None:
     handles: list[Any] = []
     for label, heights, bottoms in zip(data.labels, data.contributions, data.bottoms, strict=True):
         colour, hatch = _LOOKS[label.partition(":")[0][-1]]
-        look = {"color": colour, "hatch": hatch, "edgecolor": "white", "lw": 0, "label": label}
+        look: dict[str, Any] = {"color": colour, "hatch": hatch, "edgecolor": "white", "lw": 0, "label": label}
         handles.append(ax.bar(place, heights[:drawn], 0.8, bottoms[:drawn], **look))
     if (data.contributions[:, :drawn] < 0).any():
         handles += ax.plot(place, data.total[:drawn], ls="none", marker="_", ms=9, mew=2, color=style.INK, label="sum")
