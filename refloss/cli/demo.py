@@ -38,8 +38,8 @@ def run(arguments: argparse.Namespace) -> None:
         f"points that the demo drew ({demo.shift.min()} to {demo.shift.max()}), {BROADENING:g} eV broader than its "
         "target, and noisy."
     )
-    rest = "" if found == demo.shift.size else f", the others to within {largest}"
-    out.print(f"The alignment recovers the shift of {found} of the {demo.shift.size}{rest}.")
+    missed = "" if found == demo.shift.size else f", and misses it by at most {largest} point{'s' * (largest != 1)}"
+    out.print(f"The alignment recovers the shift of {found} of the {demo.shift.size}{missed}.")
     out.print()
     print_summary(summary, out)
     print_written([*files, *pictures], out)
