@@ -92,7 +92,7 @@ def test_an_exception_of_any_part_reaches_the_caller_after_the_others_are_done(t
     assert covered(7)[0] == [1] * 7  # and the pool lives on
 
 
-def test_work_within_work(three: None) -> None:
+def nested_work_is_done_once() -> bool:
     times, lock = np.zeros((6, 6, 6), int), threading.Lock()
 
     def outer(first: int, last: int) -> None:
@@ -110,7 +110,15 @@ def test_work_within_work(three: None) -> None:
             parallel.for_range(middle, 6)
 
     parallel.for_range(outer, 6)
-    assert (times == 1).all()
+    return bool((times == 1).all())
+
+
+def test_work_within_work(three: None) -> None:
+    """Threads of the pool that wait for the pool wait for ever: in a fork, so that the test does not."""
+    if hasattr(os, "fork"):
+        assert in_a_fork(nested_work_is_done_once) == 0
+    else:
+        assert nested_work_is_done_once()
 
 
 # ---- how many threads --------------------------------------------------------------------------------------------
@@ -242,7 +250,7 @@ def in_a_fork(call: Callable[[], bool]) -> int:
             status = 0 if call() else 2
         finally:
             os._exit(status)
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 30
     while time.monotonic() < deadline:
         finished, status = os.waitpid(child, os.WNOHANG)
         if finished:

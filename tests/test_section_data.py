@@ -144,6 +144,14 @@ def test_values_and_strain_are_divided_but_not_positions(kind: Any) -> None:
     assert_pointwise(results["energy/positions"], forces, grad=True)
 
 
+@pytest.mark.parametrize("shape", [(B, 5, 3), (33,), (1, 11, 3)])
+def test_positions_stay_in_any_layout(shape: tuple[int, ...]) -> None:
+    """Padded to the largest structure they have a row a structure, too."""
+    p, t = energies() | {"positions": normal(*shape)}, energies() | {"positions": normal(*shape)}
+    found = section(FULL).evaluate({"energy": p}, {"energy": t}, num_atoms=ATOMS)
+    assert found.terms["energy/positions"].value == refloss.mae(p["positions"], t["positions"], reduction="sum").value
+
+
 def test_each_quotient_is_rounded_by_itself() -> None:
     """The difference over n, which a shortcut would take, is another number."""
     p, t = np.full((B, 1), 1e16 + 2), np.full((B, 1), 1e16)
