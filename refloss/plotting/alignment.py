@@ -192,7 +192,7 @@ def _objective(ax: Axes, data: AlignmentData) -> None:
     ax.set_ylabel(data.objective_label)
     ev = ax.secondary_xaxis("top", functions=(lambda s: np.multiply(s, data.step), lambda e: np.divide(e, data.step)))
     ev.set_xlabel("shift (eV)")
-    ev.xaxis.set_major_locator(MaxNLocator(nbins=5, steps=[1, 2, 5, 10]))
+    ev.xaxis.set_major_locator(MaxNLocator(nbins=6, steps=[1, 2, 5, 10]))
     ax.xaxis.set_major_locator(MaxNLocator(nbins=5, steps=[1, 2, 5, 10], integer=True, min_n_ticks=1))
     margin = max(0.04 * (data.shifts.size - 1), 0.5)
     ax.set_xlim(-margin, data.shifts.size - 1 + margin)

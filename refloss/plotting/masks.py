@@ -92,7 +92,7 @@ def _image(ax: Axes, data: MasksData, extent: tuple[float, float], limits: tuple
     ax.set_xlim(*limits)
     ax.set_xlabel(data.energy_label)
     ax.set_ylabel("structure")
-    ax.yaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+    ax.yaxis.set_major_locator(MaxNLocator(steps=[1, 2, 5, 10], integer=True, min_n_ticks=1))
     present = np.unique(data.kind).tolist()
     patches = [
         Patch(facecolor=colour, edgecolor=style.INK, label=name)
