@@ -120,14 +120,15 @@ def uniform_step(name: str, grid: Floats) -> float:
     """Return (last − first)/(points − 1) of an increasing `grid` that is uniform to 1e-6 of that step."""
     if grid.size < 2:
         raise InputError(f"{name}: found {grid.size} point, expected at least 2")
-    with np.errstate(over="ignore"):  # the message will say so
+    with np.errstate(over="ignore", invalid="ignore"):  # the messages will say so
         step = float((grid[-1] - grid[0]) / (grid.size - 1))
+        steps = np.diff(grid)
+        off = np.abs(steps - step) > 1e-6 * step
     if not (math.isfinite(step) and step > 0):
         raise InputError(f"{name}: found a step of {step!r}, expected energies that increase")
-    off = np.abs(np.diff(grid) - step) > 1e-6 * step
     if off.any():
         first = int(np.argmax(off))
-        found = float(grid[first + 1] - grid[first])
+        found = float(steps[first])
         raise InputError(
             f"{name}: found a step of {found!r} after index {first}, expected a uniform grid of step {step!r} (to 1e-6)"
         )
@@ -148,7 +149,9 @@ def _count(array: NDArray[Any], wrong: Booleans, kind: str) -> str:
 
 def on_host(name: str, value: Any) -> NDArray[Any]:
     """Return `value` as a NumPy array, copied from another device where need be."""
-    if isinstance(value, np.ma.MaskedArray):
+    # In a list, too: NumPy would take what is under the mask for data.
+    items = value if isinstance(value, list | tuple) else (value,)
+    if any(isinstance(item, np.ma.MaskedArray) for item in items):
         raise InputError(
             f"{name}: found a numpy.ma.MaskedArray, expected a plain array (pass its mask as mask=~x.mask)"
         )

@@ -6,6 +6,7 @@ computes them.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -143,8 +144,12 @@ class LossSection:
         _require_names("per_structure_targets", per_structure_targets, {*self.losses, *predictions, *targets})
         skipped = self._unknown(predictions)
         terms: dict[str, SectionTerm] = {}
-        for name, key, options in self._entries():
-            path = name if key == "values" else f"{name}/{key}"
+        paths = Counter(path for path, *_ in self._entries())
+        for path, name, key, options in self._entries():
+            if paths[path] > 1:
+                raise InputError(
+                    f"{path}: found a target and a gradient of this name, expected terms of different names"
+                )
             reason = self._missing(path, name, key, predictions, targets)
             if reason is not None:
                 skipped[path] = reason
@@ -173,11 +178,11 @@ class LossSection:
             raise InputError(f"predictions: found {found}, expected at least one target of the section: {wanted}{hint}")
         return _total(terms, skipped)
 
-    def _entries(self) -> Iterator[tuple[str, str, Mapping[str, Any]]]:
+    def _entries(self) -> Iterator[tuple[str, str, str, Mapping[str, Any]]]:
         for name, options in self.losses.items():
-            yield name, "values", options
+            yield name, name, "values", options
             for gradient, nested in options.get("gradients", {}).items():
-                yield name, gradient, nested
+                yield f"{name}/{gradient}", name, gradient, nested
 
     def _unknown(self, predictions: Mapping[str, Any]) -> dict[str, str]:
         """Return what the predictions hold and the section does not name, to the reason why it is left out."""

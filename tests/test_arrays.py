@@ -293,6 +293,7 @@ REFUSED = {
     "timedelta": (np.array([1], "timedelta64[s]"), ["timedelta64[s]"]),
     "records": (np.zeros(2, [("a", "f8")]), ["'a'"]),
     "masked array": (np.ma.masked_array([1.0, 2.0], [False, True]), ["MaskedArray", "mask=~x.mask"]),
+    "list of masked arrays": ([np.ma.masked_array([1.0, 2.0], [False, True])], ["MaskedArray", "mask=~x.mask"]),
     "ragged list": ([[1.0, 2.0], [3.0]], ["list", "inhomogeneous"]),
     "no elements": (np.empty((2, 0)), ["size 0", "(2, 0)"]),
     "empty list": ([], ["size 0", "(0,)"]),
@@ -426,6 +427,7 @@ def test_a_uniform_grid_gives_its_step() -> None:
         ([3.0, 2.0, 1.0], ["-1.0", "increase"]),
         ([1.0, 1.0], ["0.0", "increase"]),
         ([-1.7e308, 1.7e308], ["inf", "increase"]),
+        ([0.0, -1.7e308, 1.7e308, 1e308], ["-1.7e+308", "after index 0", "uniform"]),
         ([1.0], ["1 point", "at least 2"]),
     ],
 )

@@ -222,6 +222,14 @@ def test_data_that_are_no_mapping(which: str) -> None:
     assert said(section({"charge": "mse"}).evaluate, **data).startswith(f"{which}: found ndarray, expected a mapping")
 
 
+def test_a_target_with_the_name_of_a_gradient_hides_no_term() -> None:
+    """Of two terms under one path, the total would know one."""
+    chosen = section({"energy": {"type": "mse", "forces": "mae"}, "energy/positions": "mae"})
+    data = {"energy": energies(), "energy/positions": normal(3)}
+    message = said(chosen.evaluate, data, data)
+    assert message.startswith("energy/positions: found a target and a gradient of this name")
+
+
 def test_an_entry_point_s_error_names_the_term() -> None:
     t = energies()
     t["positions"][7, 2, 0] = np.inf
