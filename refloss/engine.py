@@ -71,16 +71,20 @@ class Batch:
         return self.mask.sum(axis=0, dtype=np.float64) if batch else np.empty(0)
 
     @cached_property
+    def largest(self) -> float:
+        """The largest prediction or target in absolute value."""
+        return max(float(x) for a in (self.predictions, self.targets) for x in (a.max(), -a.min()))
+
+    @cached_property
     def scaled(self) -> tuple[Floats, Floats, int] | None:
         """Predictions and targets over 2^k, and k, at which no sum overflows; None where there is no such k."""
         formula = self.formula
         for number in (formula.energy_step, abs(formula.grad_weight), abs(formula.int_weight)):
             if number != 0.0 and not 1 / MODERATE <= number <= MODERATE:
                 return None
-        largest = max(float(x) for a in (self.predictions, self.targets) for x in (a.max(), -a.min()))
-        if largest == 0.0 or 1 / MODERATE <= largest <= MODERATE:
+        if self.largest == 0.0 or 1 / MODERATE <= self.largest <= MODERATE:
             return self.predictions, self.targets, 0
-        k = int(np.frexp(largest)[1])
+        k = int(np.frexp(self.largest)[1])
         p, t = np.ldexp(self.predictions, -k), np.ldexp(self.targets, -k)
         exact = np.array_equal(np.ldexp(p, k), self.predictions) and np.array_equal(np.ldexp(t, k), self.targets)
         # Squares accumulate fourth powers, whose unit is 2^4k: not one scale for the whole loss.
@@ -167,7 +171,7 @@ def _align(batch: Batch) -> tuple[Integers, Integers, Floats, Booleans]:
             for_range(lambda start, stop: profile.choose(heights, start, stop, *chosen, margins), count, grain=64)
         elif batch.objective != "total":
             tail = batch.objective == "dos+front_tail"
-            run = partial(alignment.search, p, t, batch.mask, tail, batch.step)
+            run = partial(alignment.search, p, t, batch.mask, tail, batch.step, float(np.ldexp(batch.largest, -k)))
             for_range(lambda start, stop: run(start, stop, *chosen, alive, margins), count)
             margins = times_power(margins, 2 * k)
     tied = (margins[:, 0] == 0.0) & (margins[:, 2] == 0.0)

@@ -12,7 +12,7 @@ import numpy as np
 
 from refloss.kernels.eft import EPS, TINY, dd_add, dd_scale, fma
 from refloss.kernels.jit import Bool, Float, Int, helper, kernel, read, write
-from refloss.kernels.sums import largest, squared_distance, squares
+from refloss.kernels.sums import squared_distance, squares
 
 UNIT = 2.0**-53
 
@@ -65,32 +65,38 @@ def add_front_tail(p, cost):
 
 
 @helper
-def scan(p, t, weight, front_tail, cost, chosen):
-    """Fill `cost` with the objective at every shift in plain float64, within (N + S + 8) · UNIT relatively.
+def add_squares(x, y, chosen, count, cost):
+    """Add Σ (x_{i+s} − y_i)² over the first `count` chosen i to the cost of every shift s, in plain float64.
 
-    Four grid points at a time: the costs are then read and written a quarter as often.
+    Four points at a time: the costs are then read and written a quarter as often.
     """
-    shifts, n = cost.size, t.size
-    for s in range(shifts):
-        first, last = p[s] - t[0], p[s + n - 1] - t[n - 1]
-        cost[s] = weight[0] * (first * first) + weight[n - 1] * (last * last)
-    count = 0
-    for i in range(1, n - 1):
-        if weight[i] != 0.0:
-            chosen[count] = i
-            count += 1
+    shifts = cost.size
     for k in range(0, count - 3, 4):
         i0, i1, i2, i3 = chosen[k], chosen[k + 1], chosen[k + 2], chosen[k + 3]
-        t0, t1, t2, t3 = t[i0], t[i1], t[i2], t[i3]
-        p0, p1, p2, p3 = p[i0 : i0 + shifts], p[i1 : i1 + shifts], p[i2 : i2 + shifts], p[i3 : i3 + shifts]
+        y0, y1, y2, y3 = y[i0], y[i1], y[i2], y[i3]
+        x0, x1, x2, x3 = x[i0 : i0 + shifts], x[i1 : i1 + shifts], x[i2 : i2 + shifts], x[i3 : i3 + shifts]
         for s in range(shifts):
-            d0, d1, d2, d3 = p0[s] - t0, p1[s] - t1, p2[s] - t2, p3[s] - t3
+            d0, d1, d2, d3 = x0[s] - y0, x1[s] - y1, x2[s] - y2, x3[s] - y3
             cost[s] = fma(d3, d3, fma(d2, d2, fma(d1, d1, fma(d0, d0, cost[s]))))
     for k in range(count - count % 4, count):
         i = chosen[k]
+        window = x[i : i + shifts]
         for s in range(shifts):
-            d = p[i + s] - t[i]
-            cost[s] += d * d
+            d = window[s] - y[i]
+            cost[s] = fma(d, d, cost[s])
+
+
+@helper
+def scan(p, t, weight, front_tail, cost, chosen):
+    """Fill `cost` with the objective at every shift in plain float64, within (N + S + 8) · UNIT relatively."""
+    shifts, n, count = cost.size, t.size, 0
+    for s in range(shifts):
+        first, last = p[s] - t[0], p[s + n - 1] - t[n - 1]
+        cost[s] = weight[0] * (first * first) + weight[n - 1] * (last * last)
+    for i in range(1, n - 1):
+        chosen[count] = i
+        count += weight[i] != 0.0
+    add_squares(p, t, chosen, count, cost)
     if front_tail:
         add_front_tail(p, cost)
 
@@ -110,11 +116,11 @@ def block_sums(x, sums, scratch):
 
 
 @helper
-def bound(p, t, mask, front_tail, cost, p_sums, t_sums, scratch):
+def bound(p, t, mask, front_tail, most, cost, p_sums, t_sums, scratch, chosen):
     """Fill `cost` with lower bounds of the objective at every shift, from the sums of blocks that count in full.
 
     With |error| ≤ e of every block's Σ d, (Σ d)² is at least the computed square less 2 e |Σ d|, and Σ |Σ d| over n
-    blocks at most √(n Σ (Σ d)²).
+    blocks at most √(n Σ (Σ d)²). No input is larger than `most`.
     """
     shifts, blocks = cost.size, 0
     cost[:] = 0.0
@@ -123,17 +129,13 @@ def bound(p, t, mask, front_tail, cost, p_sums, t_sums, scratch):
         block_sums(t, t_sums, scratch)
         # The first and the last point have half weight: no block holds them.
         for first in range(1, t.size - BLOCK, BLOCK):
-            counts = True
-            for i in range(first, first + BLOCK):
-                counts = counts and mask[i]
-            if counts:
-                blocks += 1
-                window, target = p_sums[first : first + shifts], t_sums[first]
-                for s in range(shifts):
-                    d = window[s] - target
-                    cost[s] += d * d
-    most = largest(p, p.size) + largest(t, t.size)
-    error = 2.0 * BLOCK * BLOCK * UNIT * most
+            counting = 0
+            for m in mask[first : first + BLOCK]:
+                counting += m
+            chosen[blocks] = first
+            blocks += counting == BLOCK
+        add_squares(p_sums, t_sums, chosen, blocks, cost)
+    error = 4.0 * BLOCK * BLOCK * UNIT * most
     for s in range(shifts):
         safe = cost[s] * (1.0 - (blocks + 8) * UNIT) - 2.0 * error * math.sqrt(blocks * cost[s])
         cost[s] = max(safe, 0.0) * (1.0 / BLOCK)
@@ -228,11 +230,14 @@ def margin(high, low, error, best, runner_up, step):
 
 
 @kernel(
-    read(Float, 2), read(Float, 2), read(Bool, 2), Bool, Float, Int, Int,
+    read(Float, 2), read(Float, 2), read(Bool, 2), Bool, Float, Float, Int, Int,
     write(Int, 1), write(Int, 1), write(Bool, 1), write(Bool, 2), write(Float, 2),
 )  # fmt: skip
-def search(predictions, targets, mask, front_tail, step, start, stop, shift, runner_up, proven, alive, margins):
-    """Align structures start..stop: shift, runner_up, proven (B,), alive (B, S), margins (B, 3)."""
+def search(predictions, targets, mask, front_tail, step, most, start, stop, shift, runner_up, proven, alive, margins):
+    """Align structures start..stop: shift, runner_up, proven (B,), alive (B, S), margins (B, 3).
+
+    No input is larger than `most` in absolute value.
+    """
     points, width = targets.shape[1], predictions.shape[1]
     shifts = width - points + 1
     weight, zero, scratch = np.empty(points), np.zeros(width), np.empty(width)
@@ -243,7 +248,7 @@ def search(predictions, targets, mask, front_tail, step, start, stop, shift, run
     for b in range(start, stop):
         p, t, survivors = predictions[b], targets[b], alive[b]
         trapezoid_mask(mask[b], weight)
-        bound(p, t, mask[b], front_tail, cost, p_sums, t_sums, scratch)
+        bound(p, t, mask[b], front_tail, most, cost, p_sums, t_sums, scratch, chosen)
         survivors[:] = False
         limit = np.inf
         best, second = two_smallest(cost)

@@ -21,9 +21,6 @@ Y_HIGH, Y_LOW, H_HIGH, H_LOW, H_WEIGHT, FIRST, SECOND, THIRD = range(ROWS)
 NEGLIGIBLE = 2.0**-900
 """Below this a gradient element may have lost digits to underflow, and is left to exact arithmetic."""
 
-VANISHED = 2.0**-1000
-"""What a product that underflows to 0 counts for in a gradient element's size."""
-
 
 @helper
 def unmasked_range(mask, s, width, whole):
@@ -61,37 +58,27 @@ def fold(stencil, folded):
 
 
 @helper
-def differences(x, low, high, dh, dl):
-    """Fill dh, dl with x_j − x_{j−1} for j in low..high − 1, from index 0 on."""
-    for j in range(high - low):
-        dh[j], dl[j] = two_sum(x[low + j], -x[low + j - 1])
-
-
-@helper
-def add_product(sh, sl, c, xh, xl):
-    """Return s + c · x, compensated; c is a float, s and x are pairs."""
-    q, e = two_prod(c, xh)
-    s, r = two_sum(sh, q)
-    return s, sl + (r + fma(c, xl, e))
-
-
-@helper
-def backward_differences(p, low, high, folded, dh, dl, xh, xl, reach):
-    """Fill xh, xl with h_j = Σ_r stencil_r p_{j−4+r} for j in low..high − 1, and reach with Σ |summands|."""
-    differences(p, low - 3, high, dh, dl)
-    for k in range(high - low):
-        sh, sl = add_product(0.0, 0.0, folded[0], p[low + k - 4], 0.0)
-        size = abs(sh)
-        sh, sl = add_product(sh, sl, folded[1], dh[k], dl[k])
-        size += abs(folded[1] * dh[k])
-        sh, sl = add_product(sh, sl, folded[2], dh[k + 1], dl[k + 1])
-        size += abs(folded[2] * dh[k + 1])
-        sh, sl = add_product(sh, sl, folded[3], dh[k + 2], dl[k + 2])
-        size += abs(folded[3] * dh[k + 2])
-        sh, sl = add_product(sh, sl, folded[4], dh[k + 3], dl[k + 3])
-        size += abs(folded[4] * dh[k + 3])
-        xh[k], xl[k] = fast_two_sum(sh, sl)
-        reach[k] = size
+def backward_differences(p, low, high, folded, work):
+    """Leave h_j = Σ_r stencil_r p_{j−4+r} for j in low..high − 1 in `work`, and Σ |summands| in its row THIRD."""
+    n = high - low
+    dh, dl, xh, xl, reach = work[FIRST], work[SECOND], work[H_HIGH], work[H_LOW], work[THIRD]
+    here, before = p[low - 3 : high], p[low - 4 : high - 1]
+    for j in range(n + 3):
+        dh[j], dl[j] = two_sum(here[j], -before[j])
+    for k in range(n):
+        xh[k], xl[k] = two_prod(folded[0], before[k])
+        reach[k] = abs(xh[k])
+    for r in range(1, 5):
+        c, step, rest = folded[r], dh[r - 1 : r - 1 + n], dl[r - 1 : r - 1 + n]
+        for k in range(n):
+            q, e = two_prod(c, step[k])
+            s, f = two_sum(xh[k], q)
+            xh[k] = s
+            xl[k] += f + fma(c, rest[k], e)
+        for k in range(n):
+            reach[k] += abs(c * step[k])
+    for k in range(n):
+        xh[k], xl[k] = fast_two_sum(xh[k], xl[k])
 
 
 @helper
@@ -102,7 +89,7 @@ def gradient_squares(p, mask, s, whole, folded, work):
         return low, low, (0.0, 0.0, 0.0)
     xh, xl, weight, reach = work[H_HIGH], work[H_LOW], work[H_WEIGHT], work[THIRD]
     unmasked_weights(mask, s, first, last, low, high, weight)
-    backward_differences(p, low, high, folded, work[FIRST], work[SECOND], xh, xl, reach)
+    backward_differences(p, low, high, folded, work)
     for k in range(high - low):
         reach[k] = reach[k] if weight[k] != 0.0 else 0.0
     slack = 4 * EPS * largest(reach, high - low)
@@ -132,17 +119,17 @@ def cumulate(p, t, squared, work):
         yl[:n] = 0.0
         return 0.0
     big, small, slack = bins(most, n)
-    for i in range(n):
-        coarse[i], fine[i], rest[i] = split(dh[i], dl[i], big, small)
+    split(dh, dl, n, big, small, coarse, fine, rest)
     a0, b0, c0 = coarse[0], fine[0], rest[0]
     accumulate(coarse, fine, rest, n)
     yh[0] = yl[0] = 0.0
-    for i in range(1, n):
-        a = coarse[i - 1] + coarse[i] - a0
-        b = fine[i - 1] + fine[i] - b0
-        c = rest[i - 1] + rest[i] - c0
-        h, l = two_sum(a, b)  # noqa: E741
-        yh[i], yl[i] = fast_two_sum(h, l + c)
+    for sums, first in ((coarse, a0), (fine, b0), (rest, c0)):
+        for i in range(n - 1):
+            sums[i] = sums[i] + sums[i + 1] - first
+    high, low = yh[1:n], yl[1:n]
+    for i in range(n - 1):
+        h, l = two_sum(coarse[i], fine[i])  # noqa: E741
+        high[i], low[i] = fast_two_sum(h, l + rest[i])
     slack += 4 * EPS * largest(yh, n)
     if squared:
         slack += 2.0 * n * EPS * (largest(p, n) ** 2 + largest(t, n) ** 2)
@@ -176,49 +163,57 @@ def cumulative_weights(mask, members, weight):
 
 
 @helper
-def add_product_grad(gh, gl, size, k, ch, cl, xh, xl):
-    """Add c · x, both pairs, to element k of the gradient, and |c · x| to its size."""
-    q, e = two_prod(ch, xh)
-    e = fma(ch, xl, fma(cl, xh, e))
-    gh[k], r = two_sum(gh[k], q)
-    gl[k] += r + e
-    size[k] += VANISHED if q == 0.0 and ch != 0.0 and xh != 0.0 else abs(q)
+def add_product_grad(gh, gl, at, n, ch, cl, xh, xl):
+    """Add c · x, pairs all, for x of n points, to the elements of the gradient from `at` on."""
+    # Slices, not offsets: an index that might be negative keeps LLVM from vectorising.
+    high, low = gh[at : at + n], gl[at : at + n]
+    for k in range(n):
+        q, e = two_prod(ch, xh[k])
+        e = fma(ch, xl[k], fma(cl, xh[k], e))
+        s, r = two_sum(high[k], q)
+        high[k] = s
+        low[k] += r + e
 
 
 @helper
-def add_residual_grad(coefficient, p, t, weight, s, gh, gl, size):
+def add_residual_grad(coefficient, p, t, weight, s, work, gh, gl):
     """Add coefficient · d/dp of Σ weight (p − t)²."""
-    ch, cl = 2.0 * coefficient[0], 2.0 * coefficient[1]
-    for i in range(t.size):
-        h, l = two_sum(p[s + i], -t[i])  # noqa: E741
-        add_product_grad(gh, gl, size, s + i, ch, cl, weight[i] * h, weight[i] * l)
+    xh, xl, n = work[FIRST], work[SECOND], t.size
+    window = p[s : s + n]
+    for i in range(n):
+        h, l = two_sum(window[i], -t[i])  # noqa: E741
+        xh[i] = 2.0 * weight[i] * h
+        xl[i] = 2.0 * weight[i] * l
+    add_product_grad(gh, gl, s, n, coefficient[0], coefficient[1], xh, xl)
 
 
 @helper
-def add_front_tail_grad(coefficient, p, s, gh, gl, size):
+def add_front_tail_grad(coefficient, p, s, zero, work, gh, gl):
     """Add coefficient · d/dp of the front tail."""
-    if s > 0:
+    if s > 0 and coefficient[0] != 0.0:
+        xh = work[FIRST]
         for j in range(s + 1):
-            w = 1.0 if j in (0, s) else 2.0
-            add_product_grad(gh, gl, size, j, coefficient[0], coefficient[1], w * p[j], 0.0)
+            xh[j] = 2.0 * p[j]
+        xh[0], xh[s] = p[0], p[s]
+        add_product_grad(gh, gl, 0, s + 1, coefficient[0], coefficient[1], xh, zero)
 
 
 @helper
-def add_gradient_grad(coefficient, stencil, low, high, work, gh, gl, size):
+def add_gradient_grad(coefficient, stencil, low, high, work, gh, gl):
     """Add coefficient · d/dp of Σ weight h²."""
-    xh, xl, weight = work[H_HIGH], work[H_LOW], work[H_WEIGHT]
+    xh, xl, weight = work[FIRST], work[SECOND], work[H_WEIGHT]
     for k in range(high - low):
-        h, l = 2.0 * weight[k] * xh[k], 2.0 * weight[k] * xl[k]  # noqa: E741
-        q, e = two_prod(coefficient[0], h)
-        xh[k], xl[k] = fast_two_sum(q, fma(coefficient[0], l, fma(coefficient[1], h, e)))
+        xh[k] = 2.0 * weight[k] * work[H_HIGH, k]
+        xl[k] = 2.0 * weight[k] * work[H_LOW, k]
+    for k in range(high - low):
+        q, e = two_prod(coefficient[0], xh[k])
+        xh[k], xl[k] = fast_two_sum(q, fma(coefficient[0], xl[k], fma(coefficient[1], xh[k], e)))
     for r in range(5):
-        c = stencil[r]
-        for k in range(high - low):
-            add_product_grad(gh, gl, size, low + k - 4 + r, c, 0.0, xh[k], xl[k])
+        add_product_grad(gh, gl, low - 4 + r, high - low, stencil[r], 0.0, xh, xl)
 
 
 @helper
-def add_cumulative_grad(coefficient, weight, share, p, s, squared, work, gh, gl, size):
+def add_cumulative_grad(coefficient, weight, share, p, s, squared, work, gh, gl):
     """Add coefficient · d/dp of Σ weight y².
 
     By x_k it is 2 (Q_k + Q_{k+1}) with Q_k = Σ_{i≥k} weight_i y_i, and 2 Q_1 for k = 0. The Q run in bins, backwards.
@@ -232,23 +227,42 @@ def add_cumulative_grad(coefficient, weight, share, p, s, squared, work, gh, gl,
     if most == 0.0:
         return
     big, small, _ = bins(most, n)
-    for i in range(n):
-        coarse[n - 1 - i], fine[n - 1 - i], rest[n - 1 - i] = split(yh[i], yl[i], big, small)
-    accumulate(coarse, fine, rest, n)
-    ch, cl = 2.0 * share * coefficient[0], 2.0 * share * coefficient[1]
-    for k in range(n):
-        i = n - 1 - k
-        a, b, c = coarse[i], fine[i], rest[i]
+    split(yh, yl, n, big, small, coarse, fine, rest)
+    accumulate(coarse[n - 1 :: -1], fine[n - 1 :: -1], rest[n - 1 :: -1], n)
+    for sums in (coarse, fine, rest):
         # weight_0 is 0, so that Q_0 = Q_1; and Q_n = 0.
-        if 0 < k < n - 1:
-            a, b, c = a + coarse[i - 1], b + fine[i - 1], c + rest[i - 1]
-        h, l = two_sum(a, b)  # noqa: E741
-        h, l = fast_two_sum(h, l + c)  # noqa: E741
-        if squared:
-            q, e = two_prod(2.0 * p[s + k], h)
-            size[s + k] += VANISHED if q == 0.0 and p[s + k] != 0.0 and h != 0.0 else 0.0
-            h, l = q, fma(2.0 * p[s + k], l, e)  # noqa: E741
-        add_product_grad(gh, gl, size, s + k, ch, cl, h, l)
+        for k in range(1, n - 1):
+            sums[k] += sums[k + 1]
+    for k in range(n):
+        h, l = two_sum(coarse[k], fine[k])  # noqa: E741
+        yh[k], yl[k] = fast_two_sum(h, l + rest[k])
+    if squared:
+        window = p[s : s + n]
+        for k in range(n):
+            q, e = two_prod(2.0 * window[k], yh[k])
+            yh[k], yl[k] = fast_two_sum(q, fma(2.0 * window[k], yl[k], e))
+    add_product_grad(gh, gl, s, n, 2.0 * share * coefficient[0], 2.0 * share * coefficient[1], yh, yl)
+
+
+@helper
+def something_underflows(p, t, omega, s, squared, first, last, work, gh):
+    """Whether a gradient element is too small to be sure of, and not because nothing enters it."""
+    h, weight, yh, n = work[H_HIGH], work[H_WEIGHT], work[Y_HIGH], t.size
+    small = 0
+    for k in range(p.size):
+        small += abs(gh[k]) < NEGLIGIBLE
+    if small == 0:
+        return False
+    for k in range(p.size):
+        if abs(gh[k]) < NEGLIGIBLE:
+            entered = p[k] != 0.0 and (k <= s or squared)
+            if s <= k < s + n:
+                entered = entered or yh[k - s] != 0.0 or (omega[k - s] != 0.0 and p[k] != t[k - s])
+            for j in range(max(k, first), min(k + 5, last)):
+                entered = entered or (h[j - first] != 0.0 and weight[j - first] != 0.0)
+            if entered:
+                return True
+    return False
 
 
 @helper
@@ -281,7 +295,7 @@ def evaluate(
     """
     points, width = targets.shape[1], predictions.shape[1]
     omega, weight, zero, work = np.empty(points), np.empty(points), np.zeros(width), np.empty((ROWS, width))
-    gh, gl, size, folded = np.empty(width), np.empty(width), np.empty(width), np.empty(5)
+    gh, gl, folded = np.empty(width), np.empty(width), np.empty(5)
     wanted = grad.shape[0] > 0
     fold(stencil, folded)
     for b in range(start, stop):
@@ -290,16 +304,13 @@ def evaluate(
         if wanted:
             gh[:] = 0.0
             gl[:] = 0.0
-            size[:] = 0.0
-            add_residual_grad(coefficients[DOS], p, t, omega, s, gh, gl, size)
-            add_front_tail_grad(coefficients[FRONT_TAIL], p, s, gh, gl, size)
-            add_gradient_grad(coefficients[GRADIENT], stencil, first, last, work, gh, gl, size)
-            add_cumulative_grad(coefficients[CUMULATIVE], weight, share[b], p, s, squared, work, gh, gl, size)
-            lost = False
+            add_residual_grad(coefficients[DOS], p, t, omega, s, work, gh, gl)
+            add_front_tail_grad(coefficients[FRONT_TAIL], p, s, zero, work, gh, gl)
+            add_gradient_grad(coefficients[GRADIENT], stencil, first, last, work, gh, gl)
+            add_cumulative_grad(coefficients[CUMULATIVE], weight, share[b], p, s, squared, work, gh, gl)
             for k in range(width):
                 grad[b, k] = gh[k] + gl[k]
-                lost = lost or 0.0 < size[k] < NEGLIGIBLE
-            underflow[b] = lost
+            underflow[b] = something_underflows(p, t, omega, s, squared, first, last, work, gh)
 
 
 @helper

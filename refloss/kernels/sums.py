@@ -43,8 +43,11 @@ def squared_distance(p, t, weight):
             h, l = two_sum(p[i + k], -t[i + k])  # noqa: E741
             q, e = two_prod(h, h)
             w = weight[i + k]
-            high[k], r = two_sum(high[k], w * q)
-            low[k] += r + w * fma(h, l + l, e)
+            q *= w
+            e = w * fma(h, l + l, e)
+            a, r = two_sum(high[k], q)
+            high[k] = a
+            low[k] += r + e
     for k in range(n - whole):
         h, l = two_sum(p[whole + k], -t[whole + k])  # noqa: E741
         q, e = two_prod(h, h)
@@ -127,9 +130,15 @@ def bins(most, n):
 
 
 @helper
-def split(xh, xl, coarse, fine):
-    """Split a double-double into its two bins and the rest."""
-    a = (xh + coarse) - coarse
-    r, e = two_sum(xh - a, xl)
-    b = (r + fine) - fine
-    return a, b, (r - b) + e
+def split(xh, xl, n, coarse, fine, first, second, rest):
+    """Split double-doubles into their two bins and the rest.
+
+    In two loops: with more arrays in one, LLVM gives up proving that they do not overlap, and does not vectorise.
+    """
+    for i in range(n):
+        first[i] = (xh[i] + coarse) - coarse
+    for i in range(n):
+        r, e = two_sum(xh[i] - first[i], xl[i])
+        b = (r + fine) - fine
+        second[i] = b
+        rest[i] = (r - b) + e
