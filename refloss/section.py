@@ -137,8 +137,9 @@ class LossSection:
             Nothing to evaluate; a target, mask or named gradient that the data lack; blocks of predictions, targets
             and masks that are not alike; or what an entry point refuses. The message begins with the term's path.
         """
+        extra_data = {} if extra_data is None else extra_data
         for which, data in (("predictions", predictions), ("targets", targets), ("extra_data", extra_data)):
-            if data is not None and not isinstance(data, Mapping):
+            if not isinstance(data, Mapping):
                 raise InputError(f"{which}: found {type(data).__name__}, expected a mapping of names to arrays")
         atoms = None if num_atoms is None else _atom_counts(num_atoms)
         _require_names("per_structure_targets", per_structure_targets, {*self.losses, *predictions, *targets})
@@ -165,7 +166,7 @@ class LossSection:
                 if atoms is not None and name not in per_structure_targets and key in ("values", "strain"):
                     data = {which: _per_atom(which, pieces, atoms) for which, pieces in data.items()}
                 if loss.masked:
-                    data["mask"] = _pieces("mask", _mask(extra_data or {}, name, key, options["type"]), key)
+                    data["mask"] = _pieces("mask", _mask(extra_data, name, key, options["type"]), key)
                 result = loss.load()(**_joined(data), grad=grad, **arguments)
                 if options["reduction"] != "none":
                     contribution = nearest(Fraction(weight) * Fraction(result.value), "contribution")

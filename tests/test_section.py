@@ -220,6 +220,9 @@ def test_nothing_to_evaluate(predictions: dict[str, Any], parts: list[str]) -> N
 def test_data_that_are_no_mapping(which: str) -> None:
     data = {"predictions": {"charge": [1.0]}, "targets": {"charge": [2.0]}} | {which: np.ones(3)}
     assert said(section({"charge": "mse"}).evaluate, **data).startswith(f"{which}: found ndarray, expected a mapping")
+    if which != "extra_data":
+        data[which] = None
+        assert said(section({"charge": "mse"}).evaluate, **data).startswith(f"{which}: found NoneType")
 
 
 def test_a_target_with_the_name_of_a_gradient_hides_no_term() -> None:
