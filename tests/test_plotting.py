@@ -66,6 +66,7 @@ def line(ax: Axes, label: str) -> tuple[list[float], list[float]]:
 def test_an_alignment_has_its_curves_where_the_data_say() -> None:
     result = spectra()
     data = alignment_data(result, 2)
+    assert panels(plot_alignment(result, 2))[0].get_xlim() == data.support
     density, residual, cumulated, _ = panels(plot_alignment(result, 2, energy_range=(-100, 100)))
     assert line(density, "target") == (data.energy.tolist(), result.targets[2].tolist())
     assert line(density, "prediction, aligned") == (data.energy.tolist(), result.aligned[2].tolist())
