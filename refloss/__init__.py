@@ -17,6 +17,7 @@ _HOME = {
     "mae": "pointwise",
     "huber": "pointwise",
     "masked_dos": "aligned",
+    "shift_agnostic_mse": "aligned",
     "Convention": "conventions",
     "ConfigError": "errors",
     "InputError": "errors",
@@ -31,7 +32,7 @@ _HOME = {
 __all__ = ["SPEC_VERSION", "__version__", *_HOME]  # noqa: PLE0604
 
 if TYPE_CHECKING:
-    from refloss.aligned import masked_dos
+    from refloss.aligned import masked_dos, shift_agnostic_mse
     from refloss.conventions import Convention
     from refloss.errors import ConfigError, InputError
     from refloss.options import expand_loss, load_options

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from refloss import arrays
-from refloss.conventions import MASKED_DOS, Convention, find
+from refloss.conventions import MASKED_DOS, SHIFT_AGNOSTIC, Convention, find
 from refloss.errors import InputError
 from refloss.results import AlignedResult, Booleans, Floats
 
@@ -84,23 +84,105 @@ def masked_dos(
     S. Pozdnyakov and M. Ceriotti, "Universal machine learning for the electronic density of states" (2025).
     """
     from refloss import engine
+    from refloss.batch import Batch
     from refloss.exact import Formula
 
     chosen = find(convention, MASKED_DOS)
     p = arrays.real_array("predictions", predictions, ndim=2)
     t, m = _targets_and_mask(p, targets, mask, extra_targets)
     step, grid = _energy_axis(energy_step, energy_grid, t.shape[1], chosen)
-    note = f" (convention {chosen.name}: the release ignores any other)" if len(chosen.reductions) == 1 else ""
-    reduction = arrays.choice("reduction", reduction, chosen.reductions, note=note)
-    formula = Formula(
-        chosen,
-        step,
-        arrays.finite_number("grad_weight", grad_weight),
-        arrays.finite_number("int_weight", int_weight),
-        t.shape[1],
-    )
-    batch = engine.Batch(p, t, m, formula)
-    return engine.evaluate(batch, reduction=reduction, grad=grad, energy_grid=grid)
+    weights = _weights(grad_weight=grad_weight, int_weight=int_weight)
+    batch = Batch(p, t, m, Formula(chosen, step, *weights, t.shape[1]))
+    return engine.evaluate(batch, reduction=_reduction(reduction, chosen), grad=grad, energy_grid=grid)
+
+
+def shift_agnostic_mse(
+    predictions: Any,
+    targets: Any,
+    *,
+    energy_step: float | None = None,
+    energy_grid: Any = None,
+    grad_penalty_weight: float = 1e-4,
+    int_weight: float = 2.0,
+    reduction: str = "mean",
+    convention: str | Convention = "intended",
+    grad: bool = False,
+) -> AlignedResult:
+    r"""Squared error of a density of states at the best of all shifts, a prediction being zero beyond its ends.
+
+    With q the prediction between as many zeros again on both sides, the window :math:`a_i = q_{s+i}` and the shift
+    :math:`s^*` that minimises :math:`D + F`, per structure :math:`D + F + w_g \, G + w_c \, C` where
+
+    .. math:: D = \sum_i m_i (a_i - t_i)^2, \qquad F = \sum_{j < s^*} q_j^2,
+
+    m is 0 where the target is NaN, and G and C are those of `masked_dos` on q. There is no energy step in D and F.
+
+    Parameters
+    ----------
+    predictions : (B, P) array
+        Predicted density of states, states/eV.
+    targets : (B, N) array
+        At most 3 P points; NaN where there is no target.
+    energy_step : float, default 0.05
+        dx in eV, of G and C.
+    energy_grid : (N,) array, optional
+        The target's energies in eV, instead of `energy_step`: uniform to 1e-6 of the step.
+    grad_penalty_weight, int_weight : float
+        Weights of G and C.
+    reduction : {"mean", "sum", "none"}
+        Over structures.
+    convention : str or Convention
+        Which of the ways to read this loss: see `refloss.conventions`.
+    grad : bool
+        Whether to return d value / d predictions too, shift and mask constant.
+
+    Returns
+    -------
+    AlignedResult
+        `shift` counts from the padded start: P is "not shifted". `in_padding` tells which windows hold no prediction.
+
+    Raises
+    ------
+    InputError
+        As docs/specification.md, section 8, lists.
+
+    References
+    ----------
+    docs/specification.md, section 4.
+    """
+    from refloss import engine
+    from refloss.batch import Batch
+    from refloss.exact import Formula
+
+    chosen = find(convention, SHIFT_AGNOSTIC)
+    p = arrays.real_array("predictions", predictions, ndim=2)
+    t = arrays.real_array("targets", targets, ndim=2, finite=False)
+    if t.shape[0] != p.shape[0]:
+        raise InputError(f"targets: found shape {t.shape}, expected {p.shape[0]} structures as in predictions")
+    if not 2 <= t.shape[1] <= 3 * p.shape[1]:
+        raise InputError(
+            f"targets: found {t.shape[1]} points, expected 2 to {3 * p.shape[1]}, three times those of predictions"
+        )
+    arrays.require_finite("targets", t, allow_nan=True)
+    missing = np.isnan(t)
+    if missing.any():
+        t = np.where(missing, 0.0, t)
+    step, grid = _energy_axis(energy_step, energy_grid, t.shape[1], chosen)
+    weights = _weights(grad_penalty_weight=grad_penalty_weight, int_weight=int_weight)
+    formula = Formula(chosen, step, *weights, t.shape[1], padding=p.shape[1], trapezoid=False)
+    batch = Batch(p, t, ~missing, formula)
+    return engine.evaluate(batch, reduction=_reduction(reduction, chosen), grad=grad, energy_grid=grid)
+
+
+def _weights(**weights: float) -> tuple[float, float]:
+    first, second = (arrays.finite_number(name, weight) for name, weight in weights.items())
+    return first, second
+
+
+def _reduction(reduction: str, convention: Convention) -> str:
+    only = len(convention.reductions) == 1
+    note = f" (convention {convention.name}: the release ignores any other)" if only else ""
+    return arrays.choice("reduction", reduction, convention.reductions, note=note)
 
 
 def _targets_and_mask(p: Floats, targets: Any, mask: Any, extra_targets: int | None) -> tuple[Floats, Booleans]:

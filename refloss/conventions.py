@@ -110,6 +110,12 @@ MASKED_DOS: Final = {
 }
 """The named conventions of `masked_dos`."""
 
+SHIFT_AGNOSTIC: Final = {
+    convention.name: convention
+    for convention in (MASKED_DOS["intended"], dataclasses.replace(_RELEASE_2026_2, name="metatrain-2026.3"))
+}
+"""The named conventions of `shift_agnostic_mse`."""
+
 
 def find(convention: str | Convention, named: dict[str, Convention]) -> Convention:
     """Return `convention` itself, or the one of `named` that has this name."""

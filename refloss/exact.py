@@ -32,13 +32,18 @@ STENCILS: Final = {
 
 @dataclass(frozen=True)
 class Formula:
-    """A convention with its numbers: what multiplies each of the four sums, as exact fractions."""
+    """A convention with its numbers: what multiplies each of the four sums, as exact fractions.
+
+    `padding` zeros stand on both sides of a prediction. With `trapezoid`, D and F are integrals; without, plain sums.
+    """
 
     convention: Convention
     energy_step: float
     grad_weight: float
     int_weight: float
     points: int
+    padding: int = 0
+    trapezoid: bool = True
 
     @cached_property
     def factors(self) -> tuple[Fraction, ...]:
@@ -48,7 +53,8 @@ class Formula:
         cumulative = dx**3 / 4
         if self.convention.cumulative == "batch":
             cumulative /= self.points - 1
-        return dx, dx, gradient, cumulative
+        density = dx if self.trapezoid else Fraction(1)
+        return density, density, gradient, cumulative
 
     @cached_property
     def coefficients(self) -> tuple[Fraction, ...]:
@@ -94,10 +100,8 @@ class Structure:
         members: Floats | None = None,
         share: float = 1.0,
     ) -> None:
-        both, exponent = to_integers(np.concatenate([predictions, targets]))
-        self._p, self._t, self._mask = both[: predictions.size], both[predictions.size :], mask
-        self._scale = Fraction(2) ** exponent
-        self._floats: Floats = predictions
+        self._floats: Floats = np.pad(predictions, formula.padding)
+        self._targets, self._mask = targets, mask
         self._known: dict[bytes, Fraction] = {}
         self._formula, self._share = formula, Fraction(share)
         stencil, exponent = to_integers(np.array(formula.stencil))
@@ -105,22 +109,19 @@ class Structure:
         inner = mask[1:].astype(object) * _twice_trapezoid(mask.size - 1)
         self._cumulative_weight = inner if members is None else 2 * members[1:].astype(np.int64).astype(object)
 
-    def terms(self, shift: int) -> tuple[Fraction, ...]:
-        """Return the four unweighted terms."""
-        return tuple(f * s for f, s in zip(self._formula.factors, self._sums(shift), strict=True))
-
-    def total(self, shift: int) -> Fraction:
-        """Return the per-structure loss."""
-        return sum((c * s for c, s in zip(self._formula.coefficients, self._sums(shift), strict=True)), Fraction())
+    def figure(self, index: int, shift: int) -> Fraction:
+        """Return one of the four unweighted terms, or, for the index behind them, the per-structure loss."""
+        if index < len(self._formula.factors):
+            return self._formula.factors[index] * self._sum(index, shift)
+        coefficients = self._formula.coefficients
+        return sum((c * self._sum(k, shift) for k, c in enumerate(coefficients) if c != 0), Fraction())
 
     def objective(self, shift: int) -> Fraction:
         """Return what the alignment minimises; without its factor dx, unless it is the whole loss."""
         if self._formula.convention.objective == "total":
-            return self.total(shift)
-        value = self._dos_once(shift)
-        if self._formula.convention.objective == "dos+front_tail":
-            value += _half_sum(*self._front_tail(shift))
-        return value * self._scale**2
+            return self.figure(len(self._formula.factors), shift)
+        value = self._dos_once(shift) * self._scale**2
+        return value + self._sum(1, shift) if self._formula.convention.objective == "dos+front_tail" else value
 
     def best_two(self, shifts: Iterable[int]) -> tuple[int, int]:
         """Return the best of `shifts` and its runner-up, −1 where there is only one; ties to the smallest."""
@@ -128,7 +129,7 @@ class Structure:
         return ranked[0][1], ranked[1][1] if len(ranked) > 1 else -1
 
     def grad(self, shift: int) -> list[Fraction]:
-        """Return d total / d predictions, the shift a constant in it."""
+        """Return d total / d predictions, the shift a constant in it; of the padded ones' own points."""
         n = self._t.size
         parts: list[Exact] = []
         for (x, weight), first in ((self._dos(shift), shift), (self._front_tail(shift), 0)):
@@ -152,11 +153,33 @@ class Structure:
         factors = [c * u / self._scale for c, u in zip(self._formula.coefficients, self._units(), strict=True)]
         common = lcm(*(factor.denominator for factor in factors))
         numerator: Exact = np.sum([int(f * common) * part for f, part in zip(factors, parts, strict=True)], axis=0)
-        return [Fraction(item, common) for item in numerator]
+        own = slice(self._formula.padding, self._p.size - self._formula.padding)
+        return [Fraction(item, common) for item in numerator[own]]
 
-    def _sums(self, shift: int) -> tuple[Fraction, ...]:
-        parts = (self._dos, self._front_tail, self._backward_difference, self._cumulative)
-        return tuple(_half_sum(*part(shift)) * unit for part, unit in zip(parts, self._units(), strict=True))
+    @cached_property
+    def _integers(self) -> tuple[Exact, int]:
+        return to_integers(np.concatenate([self._floats, self._targets]))
+
+    @property
+    def _p(self) -> Exact:
+        return self._integers[0][: self._floats.size]
+
+    @property
+    def _t(self) -> Exact:
+        return self._integers[0][self._floats.size :]
+
+    @property
+    def _scale(self) -> Fraction:
+        return Fraction(2) ** self._integers[1]
+
+    def _sum(self, index: int, shift: int) -> Fraction:
+        """Return one of the four sums, without its factor."""
+        if index == 1:
+            # On its own: a front tail is short, and may be of another magnitude than all the rest.
+            front, exponent = to_integers(self._floats[: shift + 1])
+            return _half_sum(front, self._front_weight(shift)) * Fraction(2) ** (2 * exponent)
+        part = (self._dos, self._front_tail, self._backward_difference, self._cumulative)[index]
+        return _half_sum(*part(shift)) * self._units()[index]
 
     def _units(self) -> tuple[Fraction, ...]:
         """Return what the unit of each sum's squares is worth."""
@@ -166,10 +189,16 @@ class Structure:
 
     def _dos(self, shift: int) -> tuple[Exact, Exact]:
         n = self._t.size
-        return self._p[shift : shift + n] - self._t, _twice_trapezoid(n) * self._mask.astype(object)
+        weight = _twice_trapezoid(n) if self._formula.trapezoid else np.full(n, 2, object)
+        return self._p[shift : shift + n] - self._t, weight * self._mask.astype(object)
 
     def _front_tail(self, shift: int) -> tuple[Exact, Exact]:
-        return self._p[: shift + 1], _twice_trapezoid(shift + 1)
+        return self._p[: shift + 1], self._front_weight(shift)
+
+    def _front_weight(self, shift: int) -> Exact:
+        if self._formula.trapezoid:
+            return _twice_trapezoid(shift + 1)
+        return np.array([2] * shift + [0], object)
 
     def _gradient_range(self, shift: int) -> tuple[int, int]:
         first, last = (4, self._p.size) if self._formula.whole else (max(4, shift), shift + self._t.size)

@@ -82,6 +82,25 @@ class Terms:
 
 
 @dataclass(frozen=True, eq=False)
+class Certificate:
+    """How the alignment is known, per structure.
+
+    Attributes
+    ----------
+    evaluated : (B,) int64
+        Shifts whose objective was evaluated in full, with a proven error.
+    exact : (B,) int64
+        Shifts that needed exact arithmetic to be told apart.
+    excluded_above : (B,)
+        A proven lower bound of the objective at all other shifts: above the runner-up's. inf where none was excluded.
+    """
+
+    evaluated: Integers
+    exact: Integers
+    excluded_above: Floats
+
+
+@dataclass(frozen=True, eq=False)
 class Rival:
     """Per structure the best other local minimum of the landscape: (B,) `shift` (−1: none), (B,) `margin` (inf)."""
 
@@ -91,7 +110,10 @@ class Rival:
 
 @dataclass(frozen=True, eq=False, repr=False)
 class AlignedResult:
-    """What `masked_dos` returns. B structures, N target points, E extra points, S = E + 1 shifts.
+    """What `masked_dos` and `shift_agnostic_mse` return.
+
+    B structures, N target points, P prediction points; `padding` zeros on both sides make Q of them, and
+    S = Q − N + 1 shifts. For `masked_dos` the padding is 0 and P = N + E.
 
     Attributes
     ----------
@@ -107,11 +129,13 @@ class AlignedResult:
         The exact margin is 0.
     terms : Terms
         The unweighted terms, also those whose weight is 0 or that the convention leaves out of the value.
-    grad : (B, N + E) or None
+    certificate : Certificate
+        How `shift`, `runner_up` and `tied` are known.
+    grad : (B, P) or None
         d value / d predictions; row b of it is d per_structure[b] / d predictions[b] for reduction "none".
     convention : Convention
-    predictions (B, N + E), targets (B, N), mask (B, N), energy_step (eV), energy_grid (N,) or None, reduction,
-    grad_weight, int_weight
+    predictions (B, P), targets (B, N), mask (B, N), energy_step (eV), energy_grid (N,) or None, reduction,
+    grad_weight, int_weight, padding
         The inputs as used.
     """
 
@@ -122,6 +146,7 @@ class AlignedResult:
     margin: Floats
     tied: Booleans
     terms: Terms
+    certificate: Certificate
     grad: Floats | None
     convention: Convention
     predictions: Floats
@@ -132,8 +157,9 @@ class AlignedResult:
     reduction: str
     grad_weight: float
     int_weight: float
-    _landscape: Callable[[AlignedResult], Floats] = field(repr=False)
-    _rival: Callable[[AlignedResult], Rival] = field(repr=False)
+    padding: int
+    _landscape: Callable[[], Floats] = field(repr=False)
+    _rival: Callable[[], Rival] = field(repr=False)
 
     def __repr__(self) -> str:
         return (
@@ -144,17 +170,26 @@ class AlignedResult:
     @property
     def shifts(self) -> int:
         """How many shifts there are to choose from."""
-        return int(self.predictions.shape[1] - self.targets.shape[1]) + 1
+        return int(self.predictions.shape[1] - self.targets.shape[1]) + 2 * self.padding + 1
 
     @cached_property
     def aligned(self) -> Floats:
         """(B, N) The window of each structure's prediction at its shift."""
-        windows = np.lib.stride_tricks.sliding_window_view(self.predictions, self.targets.shape[1], axis=1)
+        padded = np.pad(self.predictions, ((0, 0), (self.padding, self.padding)))
+        windows = np.lib.stride_tricks.sliding_window_view(padded, self.targets.shape[1], axis=1)
         return windows[np.arange(self.shift.size), self.shift]
+
+    @property
+    def in_padding(self) -> Booleans:
+        """(B,) Whether the window lies wholly in the padding, where D gives no gradient."""
+        before = self.shift + self.targets.shape[1] <= self.padding
+        behind = self.shift >= self.padding + self.predictions.shape[1]
+        either: Booleans = before | behind
+        return either
 
     def landscape(self) -> Floats:
         """Return the (B, S) objective at every shift; inf where it overflows."""
-        return self._landscape(self)
+        return self._landscape()
 
     def rival(self) -> Rival:
         """Return, per structure, the best local minimum of the landscape other than the one it was aligned to.
@@ -163,11 +198,11 @@ class AlignedResult:
         run is represented by its smallest shift. The runner-up is mostly the best shift's neighbour: the rival is
         what a wrong alignment would be.
         """
-        return self._rival(self)
+        return self._rival()
 
     def to_dict(self) -> dict[str, Any]:
         """Return the figures as plain Python, safe for JSON (an infinite margin becomes None)."""
-        names = ("value", "per_structure", "shift", "runner_up", "margin", "tied", "terms")
+        names = ("value", "per_structure", "shift", "runner_up", "margin", "tied", "terms", "certificate")
         figures = {name: json_safe(getattr(self, name)) for name in names}
         return figures | {
             "convention": self.convention.name,

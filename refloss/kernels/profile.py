@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from refloss.kernels.alignment import decide, front_tail_squares, margin, put, trapezoid_mask
+from refloss.kernels.alignment import decide, front_tail_squares, load, margin, mask_weights, put
 from refloss.kernels.eft import EPS, TINY, dd_add, dd_mul, fast_two_sum, fma, two_prod, two_sum
 from refloss.kernels.jit import Bool, Float, Int, helper, kernel, read, write
 from refloss.kernels.sums import bins, largest, split, squared_distance, squares
@@ -23,14 +23,17 @@ NEGLIGIBLE = 2.0**-900
 
 
 @helper
-def unmasked_range(mask, s, width, whole):
-    """Return the first and last point + 1 of the gradient term, and of those of its points that are unmasked."""
+def unmasked_range(mask, s, width, padding, whole):
+    """Return the first and last point + 1 of the gradient term, and of those of its points that can contribute.
+
+    These are unmasked, and within reach of a prediction that `padding` zeros surround.
+    """
     points = mask.size
     first, last = (4, width) if whole else (max(4, s), max(4, s + points))
-    low, high = first, last
-    while low < high and (low < s or (low < s + points and mask[low - s])):
+    low, high = max(first, s, padding), min(last, width - padding + 4)
+    while low < min(high, s + points) and mask[low - s]:
         low += 1
-    while high > low and high <= s + points and mask[high - 1 - s]:
+    while low < high <= s + points and mask[high - 1 - s]:
         high -= 1
     return first, last, low, high
 
@@ -82,9 +85,9 @@ def backward_differences(p, low, high, folded, work):
 
 
 @helper
-def gradient_squares(p, mask, s, whole, folded, work):
+def gradient_squares(p, padding, mask, s, whole, folded, work):
     """Return the range low..high of the h_j that it leaves in `work`, and Σ ω (1 − m) h² with its error."""
-    first, last, low, high = unmasked_range(mask, s, p.size, whole)
+    first, last, low, high = unmasked_range(mask, s, p.size, padding, whole)
     if low >= high:
         return low, low, (0.0, 0.0, 0.0)
     xh, xl, weight, reach = work[H_HIGH], work[H_LOW], work[H_WEIGHT], work[THIRD]
@@ -188,14 +191,16 @@ def add_residual_grad(coefficient, p, t, weight, s, work, gh, gl):
 
 
 @helper
-def add_front_tail_grad(coefficient, p, s, zero, work, gh, gl):
+def add_front_tail_grad(coefficient, p, trapezoid, s, zero, work, gh, gl):
     """Add coefficient · d/dp of the front tail."""
     if s > 0 and coefficient[0] != 0.0:
         xh = work[FIRST]
-        for j in range(s + 1):
+        count = s + 1 if trapezoid else s
+        for j in range(count):
             xh[j] = 2.0 * p[j]
-        xh[0], xh[s] = p[0], p[s]
-        add_product_grad(gh, gl, 0, s + 1, coefficient[0], coefficient[1], xh, zero)
+        if trapezoid:
+            xh[0], xh[s] = p[0], p[s]
+        add_product_grad(gh, gl, 0, count, coefficient[0], coefficient[1], xh, zero)
 
 
 @helper
@@ -245,17 +250,20 @@ def add_cumulative_grad(coefficient, weight, share, p, s, squared, work, gh, gl)
 
 
 @helper
-def something_underflows(p, t, omega, s, squared, first, last, work, gh):
-    """Whether a gradient element is too small to be sure of, and not because nothing enters it."""
+def something_underflows(p, padding, t, omega, s, front, squared, first, last, work, gh):
+    """Whether a gradient element is too small to be sure of, and not because nothing enters it.
+
+    The front tail reaches to point `front`.
+    """
     h, weight, yh, n = work[H_HIGH], work[H_WEIGHT], work[Y_HIGH], t.size
     small = 0
-    for k in range(p.size):
-        small += abs(gh[k]) < NEGLIGIBLE
+    for g in gh[padding : p.size - padding]:
+        small += abs(g) < NEGLIGIBLE
     if small == 0:
         return False
-    for k in range(p.size):
+    for k in range(padding, p.size - padding):
         if abs(gh[k]) < NEGLIGIBLE:
-            entered = p[k] != 0.0 and (k <= s or squared)
+            entered = p[k] != 0.0 and (k <= front or squared)
             if s <= k < s + n:
                 entered = entered or yh[k - s] != 0.0 or (omega[k - s] != 0.0 and p[k] != t[k - s])
             for j in range(max(k, first), min(k + 5, last)):
@@ -266,13 +274,15 @@ def something_underflows(p, t, omega, s, squared, first, last, work, gh):
 
 
 @helper
-def measure(p, t, mask, members, whole, squared, folded, s, omega, weight, zero, work, sums):
+def measure(
+    p, padding, t, mask, members, trapezoid, whole, squared, folded, s, omega, weight, zero, work, sums
+):  # fmt: skip
     """Fill sums (4, 3) at shift s; return the range of h_j, which with its weights stays in `work`, as y does."""
     window = p[s : s + t.size]
-    trapezoid_mask(mask, omega)
+    mask_weights(mask, trapezoid, omega)
     put(sums[DOS], squared_distance(window, t, omega))
-    put(sums[FRONT_TAIL], front_tail_squares(p, s, zero, work[0]))
-    first, last, figure = gradient_squares(p, mask, s, whole, folded, work)
+    put(sums[FRONT_TAIL], front_tail_squares(p, trapezoid, s, zero, work[FIRST]))
+    first, last, figure = gradient_squares(p, padding, mask, s, whole, folded, work)
     put(sums[GRADIENT], figure)
     cumulative_weights(mask, members, weight)
     slack = cumulate(window, t, squared, work)
@@ -281,36 +291,41 @@ def measure(p, t, mask, members, whole, squared, folded, s, omega, weight, zero,
 
 
 @kernel(
-    read(Float, 2), read(Float, 2), read(Bool, 2), read(Float, 1), Bool, Bool, read(Float, 1), read(Int, 1),
+    read(Float, 2), Int, read(Float, 2), read(Bool, 2), read(Float, 1), Bool, Bool, Bool, read(Float, 1), read(Int, 1),
     Int, Int, write(Float, 3), read(Float, 2), read(Float, 1), write(Float, 2), write(Bool, 1),
 )  # fmt: skip
 def evaluate(
-    predictions, targets, mask, members, whole, squared, stencil, shift, start, stop, sums, coefficients, share, grad,
-    underflow,
+    predictions, padding, targets, mask, members, trapezoid, whole, squared, stencil, shift, start, stop, sums,
+    coefficients, share, grad, underflow,
 ):  # fmt: skip
     """Fill sums (B, 4, 3) with each term's high, low and error at `shift`, and grad (B, P) where it has rows.
 
     `coefficients` (4, 2) are the value's, the reduction included; `share` (B,) a further factor 0, 1/2 or 1 of each
     structure's cumulative term. `underflow` (B,) marks structures whose gradient needs exact arithmetic.
     """
-    points, width = targets.shape[1], predictions.shape[1]
+    points, width = targets.shape[1], predictions.shape[1] + 2 * padding
     omega, weight, zero, work = np.empty(points), np.empty(points), np.zeros(width), np.empty((ROWS, width))
-    gh, gl, folded = np.empty(width), np.empty(width), np.empty(5)
+    p, gh, gl, folded = np.empty(width), np.empty(width), np.empty(width), np.empty(5)
     wanted = grad.shape[0] > 0
     fold(stencil, folded)
     for b in range(start, stop):
-        p, t, s = predictions[b], targets[b], shift[b]
-        first, last = measure(p, t, mask[b], members, whole, squared, folded, s, omega, weight, zero, work, sums[b])
+        t, s = targets[b], shift[b]
+        load(predictions[b], padding, p)
+        first, last = measure(
+            p, padding, t, mask[b], members, trapezoid, whole, squared, folded, s, omega, weight, zero, work, sums[b]
+        )
         if wanted:
             gh[:] = 0.0
             gl[:] = 0.0
             add_residual_grad(coefficients[DOS], p, t, omega, s, work, gh, gl)
-            add_front_tail_grad(coefficients[FRONT_TAIL], p, s, zero, work, gh, gl)
+            add_front_tail_grad(coefficients[FRONT_TAIL], p, trapezoid, s, zero, work, gh, gl)
             add_gradient_grad(coefficients[GRADIENT], stencil, first, last, work, gh, gl)
             add_cumulative_grad(coefficients[CUMULATIVE], weight, share[b], p, s, squared, work, gh, gl)
-            for k in range(width):
-                grad[b, k] = gh[k] + gl[k]
-            underflow[b] = something_underflows(p, t, omega, s, squared, first, last, work, gh)
+            high, low = gh[padding : width - padding], gl[padding : width - padding]
+            for k in range(high.size):
+                grad[b, k] = high[k] + low[k]
+            front = s if coefficients[FRONT_TAIL, 0] != 0.0 else -1
+            underflow[b] = something_underflows(p, padding, t, omega, s, front, squared, first, last, work, gh)
 
 
 @helper
@@ -348,20 +363,24 @@ def combine(sums, factors, coefficients, share, start, stop, figures):
 
 
 @kernel(
-    read(Float, 2), read(Float, 2), read(Bool, 2), Bool, Bool, read(Float, 1), read(Float, 2), Int, Int,
+    read(Float, 2), Int, read(Float, 2), read(Bool, 2), Bool, Bool, Bool, read(Float, 1), read(Float, 2), Int, Int,
     write(Float, 3),
 )  # fmt: skip
-def total_landscape(predictions, targets, mask, whole, squared, stencil, coefficients, start, stop, heights):
+def total_landscape(
+    predictions, padding, targets, mask, trapezoid, whole, squared, stencil, coefficients, start, stop, heights
+):  # fmt: skip
     """Fill `heights` (B, S, 3) with the whole per-structure loss at every shift as high, low and error."""
-    points, width = targets.shape[1], predictions.shape[1]
+    points, width = targets.shape[1], predictions.shape[1] + 2 * padding
     omega, weight, zero, work = np.empty(points), np.empty(points), np.zeros(width), np.empty((ROWS, width))
-    sums, members, folded = np.empty((4, 3)), np.empty(0), np.empty(5)
+    p, sums, members, folded = np.empty(width), np.empty((4, 3)), np.empty(0), np.empty(5)
     fold(stencil, folded)
     for b in range(start, stop):
+        load(predictions[b], padding, p)
         for s in range(width - points + 1):
             measure(
-                predictions[b], targets[b], mask[b], members, whole, squared, folded, s, omega, weight, zero, work, sums
-            )
+                p, padding, targets[b], mask[b], members, trapezoid, whole, squared, folded, s, omega, weight, zero,
+                work, sums,
+            )  # fmt: skip
             put(heights[b, s], total_of(sums, coefficients, 1.0))
 
 
@@ -369,11 +388,9 @@ def total_landscape(predictions, targets, mask, whole, squared, stencil, coeffic
 def choose(heights, start, stop, shift, runner_up, proven, margins):
     """Choose the best two shifts from heights (B, S, 3)."""
     shifts = heights.shape[1]
-    alive = np.ones(shifts, np.bool_)
-    high, low, error = np.empty(shifts), np.empty(shifts), np.empty(shifts)
+    alive, level = np.ones(shifts, np.bool_), np.arange(shifts)
     for b in range(start, stop):
-        for s in range(shifts):
-            high[s], low[s], error[s] = heights[b, s, 0], heights[b, s, 1], heights[b, s, 2]
-        best, second, sure = decide(high, low, error, alive)
+        high, low, error = heights[b, :, 0].copy(), heights[b, :, 1].copy(), heights[b, :, 2].copy()
+        best, second, sure = decide(high, low, error, level, alive)
         shift[b], runner_up[b], proven[b] = best, second, sure
-        put(margins[b], margin(high, low, error, best, second, 1.0))
+        put(margins[b], margin(high, low, error, level, best, second, 1.0))

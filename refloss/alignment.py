@@ -1,0 +1,188 @@
+"""The alignment of a batch, how it is known, and the landscape that it was chosen from.
+
+`refloss.kernels.alignment` proves most of it from bounds; what it leaves is decided by `refloss.exact`.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from refloss.batch import Batch, doubles
+from refloss.certificate import certified, minus, times_power
+from refloss.exact import double_double, nearest
+from refloss.kernels import alignment as kernels
+from refloss.kernels import profile
+from refloss.kernels.eft import EPS
+from refloss.parallel import for_range
+from refloss.results import Booleans, Certificate, Floats, Integers, Rival
+
+
+@dataclass(frozen=True, eq=False)
+class Alignment:
+    """Shift, runner-up, margin and tied of every structure, each (B,), and how they are known."""
+
+    shift: Integers
+    runner_up: Integers
+    margin: Floats
+    tied: Booleans
+    certificate: Certificate
+
+
+def align(batch: Batch) -> Alignment:
+    """Find the best two shifts of every structure."""
+    count = len(batch)
+    shift, runner_up = np.zeros(count, np.int64), np.full(count, -1)
+    proven, margins = np.zeros(count, np.bool_), np.full((count, 3), np.nan)
+    evaluated, exact, excluded = np.full(count, batch.shifts), np.zeros(count, np.int64), np.full(count, np.inf)
+    outputs = (shift, runner_up, proven, margins)
+    if batch.scaled is not None:
+        if batch.objective != "total":
+            run = _search(batch, slice(None))
+            nothing = np.empty((0, batch.shifts), np.bool_)
+            for_range(lambda start, stop: run(start, stop, *outputs, evaluated, excluded, nothing), count)
+        elif batch.scaled[2] == 0:
+            heights = _kernel_heights(batch)
+            for_range(lambda start, stop: profile.choose(heights, start, stop, *outputs), count, grain=64)
+        margins, excluded = times_power(margins, 2 * batch.scaled[2]), _lower_bound(excluded, 2 * batch.scaled[2])
+    tied = (margins[:, 0] == 0.0) & (margins[:, 2] == 0.0)
+    for b in np.flatnonzero(~(proven & (certified(margins) | (runner_up < 0)))).tolist():
+        structure = batch.structure(b)
+        if not proven[b]:
+            contenders = _contenders(batch, b)
+            exact[b] = len(contenders)
+            shift[b], runner_up[b] = structure.best_two(contenders)
+        if runner_up[b] < 0:
+            margins[b, 0], tied[b] = np.inf, False
+        else:
+            gap = structure.objective(int(runner_up[b])) - structure.objective(int(shift[b]))
+            # A margin may be too small for a float, and still not be 0.
+            margins[b, 0], tied[b] = nearest(gap * Fraction(batch.step), f"margin[{b}]"), gap == 0
+            exact[b] = max(exact[b], 2)
+    certificate = Certificate(evaluated, exact, excluded)
+    return Alignment(shift, runner_up, np.ascontiguousarray(margins[:, 0]), tied, certificate)
+
+
+def landscape(batch: Batch) -> Floats:
+    """Return the (B, S) objective at every shift, correctly rounded; inf where it overflows."""
+    return _landscape(batch)[..., 0]
+
+
+def rival(batch: Batch, shift: Integers) -> Rival:
+    """Return the best local minimum of each landscape other than the one that the structure was aligned to."""
+    heights = _landscape(batch)
+    found = [_rival(batch, b, heights[b], best) for b, best in enumerate(shift.tolist())]
+    shifts, margins = zip(*found, strict=True)
+    return Rival(np.array(shifts, np.int64), np.array(margins))
+
+
+def _search(batch: Batch, rows: slice) -> Any:
+    """Return the search kernel with its inputs, these rows of them; the range and the outputs are left."""
+    assert batch.scaled is not None
+    p, t, k = batch.scaled
+    formula, tail = batch.formula, batch.objective == "dos+front_tail"
+    most = float(np.ldexp(batch.largest, -k))
+    return partial(
+        kernels.search, p[rows], formula.padding, t[rows], batch.mask[rows], tail, formula.trapezoid, batch.step, most
+    )
+
+
+def _contenders(batch: Batch, b: int) -> list[int]:
+    """Return the shifts of structure `b` that no bound excludes."""
+    if batch.scaled is None or batch.objective == "total":
+        return list(range(batch.shifts))
+    alive, count = np.zeros((1, batch.shifts), np.bool_), np.empty(1, np.int64)
+    shift, other, proven, margin, bound = (
+        count.copy(),
+        count.copy(),
+        np.empty(1, np.bool_),
+        np.empty((1, 3)),
+        np.empty(1),
+    )
+    _search(batch, slice(b, b + 1))(0, 1, shift, other, proven, margin, count, bound, alive)
+    return np.flatnonzero(alive[0]).tolist()
+
+
+def _lower_bound(bounds: Floats, exponent: int) -> Floats:
+    """Scale by 2^exponent, rounded down."""
+    with np.errstate(over="ignore"):
+        scaled = np.nextafter(np.ldexp(bounds, exponent), -np.inf)
+    return np.where(np.isfinite(bounds), scaled, np.inf)
+
+
+def _kernel_heights(batch: Batch) -> Floats:
+    """Return the objective at every shift as rows (B, S, 3); NaN where the kernels cannot go."""
+    heights = np.full((len(batch), batch.shifts, 3), np.nan)
+    if batch.scaled is None:
+        return heights
+    p, t, k = batch.scaled
+    formula = batch.formula
+    if batch.objective == "total":
+        weights = doubles(formula.coefficients)
+        switches = (formula.trapezoid, formula.whole, formula.squares)
+        run = partial(profile.total_landscape, p, formula.padding, t, batch.mask, *switches, batch.stencil, weights)
+    else:
+        tail = batch.objective == "dos+front_tail"
+        run = partial(kernels.landscape, p, formula.padding, t, batch.mask, tail, formula.trapezoid, batch.step)
+    for_range(lambda start, stop: run(start, stop, heights), len(batch))
+    return times_power(heights, 2 * k)
+
+
+def _landscape(batch: Batch) -> Floats:
+    """Return rows (B, S, 3) whose high parts are correctly rounded."""
+    heights = _kernel_heights(batch)
+    sure = certified(heights)
+    for b in np.flatnonzero(~sure.all(axis=1)).tolist():
+        structure = batch.structure(b)
+        for s in np.flatnonzero(~sure[b]).tolist():
+            exact = structure.objective(s) * Fraction(batch.step)
+            try:
+                high, low = double_double(exact)
+            except OverflowError:
+                # The one figure that may be infinite: a shift that nobody would choose.
+                high, low = np.inf, 0.0
+            heights[b, s] = high, low, EPS * abs(high) + 2.0**-1074
+    return heights
+
+
+def _rival(batch: Batch, b: int, rows: Floats, best: int) -> tuple[int, float]:
+    """Return the rival of structure `b`, whose landscape is `rows` (S, 3), and its margin."""
+    minima = _other_minima([tuple(row) for row in rows[:, :2]], best)
+    lowest = min(minima, key=lambda s: tuple(rows[s, :2]), default=best)
+    gaps = (minus(rows[1:], rows[:-1]), minus(rows[[s for s in minima if s != lowest]], rows[lowest]))
+    if all(_ordered(gap).all() for gap in gaps):
+        margin = minus(rows[lowest], rows[best])
+        if certified(margin) or not minima:
+            return (lowest, float(margin[0])) if minima else (-1, np.inf)
+    structure = batch.structure(b)
+    exact = [structure.objective(s) for s in range(batch.shifts)]
+    minima = _other_minima(exact, best)
+    if not minima:
+        return -1, np.inf
+    lowest = min(minima, key=lambda s: exact[s])
+    return lowest, nearest((exact[lowest] - exact[best]) * Fraction(batch.step), f"rival().margin[{b}]")
+
+
+def _ordered(gaps: Floats) -> Booleans:
+    """Whether the sign of each gap is proven."""
+    proven: Booleans = (np.abs(gaps[..., 0]) > gaps[..., 2]) | ((gaps[..., 0] == 0.0) & (gaps[..., 2] == 0.0))
+    return proven
+
+
+def _other_minima(heights: Sequence[Any], best: int) -> list[int]:
+    """Return where the runs of equal heights begin that have nothing lower beside them and do not hold `best`."""
+    starts = [s for s, height in enumerate(heights) if s == 0 or height != heights[s - 1]]
+    runs = list(itertools.pairwise([*starts, len(heights)]))
+    return [
+        start
+        for start, stop in runs
+        if not start <= best < stop
+        and (start == 0 or heights[start - 1] > heights[start])
+        and (stop == len(heights) or heights[stop] > heights[start])
+    ]
