@@ -6,6 +6,7 @@ states/eV; so D and F are in states²/eV, C in states² · eV and G in states²/
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -88,11 +89,12 @@ def masked_dos(
     from refloss.exact import Formula
 
     chosen = find(convention, MASKED_DOS)
-    p = arrays.real_array("predictions", predictions, ndim=2)
-    t, m = _targets_and_mask(p, targets, mask, extra_targets)
+    p = arrays.real_array("predictions", predictions, ndim=2, finite=False)
+    t, m, largest = _targets_and_mask(p, targets, mask, extra_targets)
+    largest = max(largest, arrays.require_finite("predictions", p))
     step, grid = _energy_axis(energy_step, energy_grid, t.shape[1], chosen)
     weights = _weights(grad_weight=grad_weight, int_weight=int_weight)
-    batch = Batch(p, t, m, Formula(chosen, step, *weights, t.shape[1]))
+    batch = Batch(p, t, m, largest, Formula(chosen, step, *weights, t.shape[1]))
     return engine.evaluate(batch, reduction=_reduction(reduction, chosen), grad=grad, energy_grid=grid)
 
 
@@ -155,7 +157,7 @@ def shift_agnostic_mse(
     from refloss.exact import Formula
 
     chosen = find(convention, SHIFT_AGNOSTIC)
-    p = arrays.real_array("predictions", predictions, ndim=2)
+    p = arrays.real_array("predictions", predictions, ndim=2, finite=False)
     t = arrays.real_array("targets", targets, ndim=2, finite=False)
     if t.shape[0] != p.shape[0]:
         raise InputError(f"targets: found shape {t.shape}, expected {p.shape[0]} structures as in predictions")
@@ -163,14 +165,12 @@ def shift_agnostic_mse(
         raise InputError(
             f"targets: found {t.shape[1]} points, expected 2 to {3 * p.shape[1]}, three times those of predictions"
         )
-    arrays.require_finite("targets", t, allow_nan=True)
-    missing = np.isnan(t)
-    if missing.any():
-        t = np.where(missing, 0.0, t)
+    t, m, largest = _without_nan(t)
+    largest = max(largest, arrays.require_finite("predictions", p))
     step, grid = _energy_axis(energy_step, energy_grid, t.shape[1], chosen)
     weights = _weights(grad_penalty_weight=grad_penalty_weight, int_weight=int_weight)
     formula = Formula(chosen, step, *weights, t.shape[1], padding=p.shape[1], trapezoid=False)
-    batch = Batch(p, t, ~missing, formula)
+    batch = Batch(p, t, m, largest, formula)
     return engine.evaluate(batch, reduction=_reduction(reduction, chosen), grad=grad, energy_grid=grid)
 
 
@@ -185,8 +185,8 @@ def _reduction(reduction: str, convention: Convention) -> str:
     return arrays.choice("reduction", reduction, convention.reductions, note=note)
 
 
-def _targets_and_mask(p: Floats, targets: Any, mask: Any, extra_targets: int | None) -> tuple[Floats, Booleans]:
-    """Return targets and mask (B, N), the padding dropped and NaN under a false mask read as 0."""
+def _targets_and_mask(p: Floats, targets: Any, mask: Any, extra_targets: int | None) -> tuple[Floats, Booleans, float]:
+    """Return targets and mask (B, N), the padding dropped and NaN under a false mask read as 0, and the largest |t|."""
     t = arrays.real_array("targets", targets, ndim=2, finite=False)
     raw = arrays.on_host("mask", mask)
     structures, width = p.shape
@@ -211,17 +211,24 @@ def _targets_and_mask(p: Floats, targets: Any, mask: Any, extra_targets: int | N
         raise InputError(f"targets: found {points} points, expected at least 2 (predictions have {width})")
     m = arrays.mask_array("mask", raw)
     arrays.require_same_shape("mask", m.shape, "targets", t.shape)
-    arrays.require_finite("targets", t, allow_nan=True)
-    missing = np.isnan(t)
-    if missing.any():
-        if (missing & m).any():
-            where = tuple(int(i) for i in np.argwhere(missing & m)[0])
-            raise InputError(
-                f"targets: found {int((missing & m).sum())} NaN where the mask is true (first at index {where}), "
-                "expected numbers there: mask the point out"
-            )
-        t = np.where(missing, 0.0, t)
-    return np.require(t, requirements=["C", "A"]), m
+    t, there, largest = _without_nan(np.require(t, requirements=["C", "A"]))
+    if (m > there).any():
+        where = tuple(int(i) for i in np.argwhere(m > there)[0])
+        raise InputError(
+            f"targets: found {int((m > there).sum())} NaN where the mask is true (first at index {where}), "
+            "expected numbers there: mask the point out"
+        )
+    return t, m, largest
+
+
+def _without_nan(t: Floats) -> tuple[Floats, Booleans, float]:
+    """Return the targets with 0 for NaN, where there was none, and the largest |t|."""
+    largest = arrays.require_finite("targets", t, allow_nan=True)
+    if not math.isnan(largest):
+        return t, np.ones(t.shape, np.bool_), largest
+    there = ~np.isnan(t)
+    t = np.where(there, t, 0.0)
+    return t, there, arrays.largest(t)
 
 
 def _without_padding(name: str, array: Any, points: int, width: int, extra: int) -> Any:

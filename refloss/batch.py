@@ -19,11 +19,12 @@ MODERATE: Final = 2.0**100
 
 @dataclass(frozen=True, eq=False)
 class Batch:
-    """Predictions (B, P), targets and mask (B, N), and the formula."""
+    """Predictions (B, P), targets and mask (B, N), the largest of both in absolute value, and the formula."""
 
     predictions: Floats
     targets: Floats
     mask: Booleans
+    largest: float
     formula: Formula
 
     def __len__(self) -> int:
@@ -58,11 +59,6 @@ class Batch:
         """(N,) The masks of the batch added up; empty where each structure has its own."""
         batch = self.formula.convention.cumulative == "batch"
         return self.mask.sum(axis=0, dtype=np.float64) if batch else np.empty(0)
-
-    @cached_property
-    def largest(self) -> float:
-        """The largest prediction or target in absolute value."""
-        return max(float(x) for a in (self.predictions, self.targets) for x in (a.max(), -a.min()))
 
     @cached_property
     def scaled(self) -> tuple[Floats, Floats, int] | None:

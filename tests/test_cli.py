@@ -386,6 +386,7 @@ def test_interrupted_from_outside(command: list[str], tmp_path: Path) -> None:
     with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         writer = open_when_read(pipe, process)
         try:
+            time.sleep(0.5)  # a signal between the opening and the reading is noticed only after the reading
             process.send_signal(signal.SIGINT)
             out, err = process.communicate(timeout=60)
         finally:

@@ -80,14 +80,25 @@ def objective(p, t, weight, front_tail, trapezoid, s, zero, scratch):
 
 @helper
 def plateaus(p, n, empty, front_tail, same):
-    """Mark the shifts whose objective is exactly that of the shift before: the same window, and no more in front."""
-    equal = 0
-    for j in range(1, p.size):
-        equal = equal + 1 if p[j] == p[j - 1] else 0
-        s = j - n + 1
-        if s >= 1:
-            window = empty or equal >= n
-            same[s] = window and (not front_tail or (p[s] == 0.0 and p[s - 1] == 0.0))
+    """Mark the shifts whose objective is exactly that of the shift before: the same window, and no more in front.
+
+    Window s is window s − 1 where p_j = p_{j−1} for j = s..s + n − 1. Of n points on end one is a multiple of n: only
+    runs through these are looked at.
+    """
+    same[:] = False
+    if empty:
+        same[1:] = True
+    for anchor in range(n, p.size, n):
+        if p[anchor] == p[anchor - 1]:
+            first = last = anchor
+            while first > 1 and p[first - 1] == p[first - 2]:
+                first -= 1
+            while last < p.size - 1 and p[last + 1] == p[last]:
+                last += 1
+            same[first : max(first, last - n + 2)] = True
+    if front_tail:
+        for s in range(1, same.size):
+            same[s] = same[s] and p[s] == 0.0 and p[s - 1] == 0.0
 
 
 @helper
@@ -155,10 +166,11 @@ def margin(high, low, error, level, best, runner_up, step):
 
 
 @helper
-def bound_everywhere(p, t, weight, tails, most, limit, cost, chosen, a, b, c, d):
+def refine(p, t, weight, tails, most, limit, cost, chosen, p_sums, t_sums, scratch):
     """Raise the bounds in `cost` to those by fine blocks, in every tile of shifts that has one below the limit."""
     count = whole_blocks(weight, FINE, chosen)
-    p_sums, t_sums = block_sums(p, FINE, a, b), block_sums(t, FINE, c, d)
+    block_sums(p, FINE, p_sums, scratch)
+    block_sums(t, FINE, t_sums, scratch)
     for start in range(0, cost.size, TILE):
         tile = cost[start : start + TILE]
         if smallest(tile) <= limit:
@@ -181,7 +193,7 @@ def search(
     points, width = targets.shape[1], predictions.shape[1] + 2 * padding
     shifts = width - points + 1
     p, weight, zero, scratch = np.empty(width), np.empty(points), np.zeros(width), np.empty(width)
-    a, b, c, d = np.empty(width), np.empty(width), np.empty(width), np.empty(width)
+    p_sums, t_sums = np.zeros(width), np.zeros(points)
     cost, tails, high, low = np.empty(shifts), np.zeros(shifts), np.empty(shifts), np.empty(shifts)
     error, level, done = np.empty(shifts), np.empty(shifts, np.int64), np.empty(shifts, np.bool_)
     chosen, same = np.empty(points, np.int64), np.zeros(shifts, np.bool_)
@@ -195,7 +207,8 @@ def search(
         done[:] = False
         length = COARSE if shifts > MANY else FINE
         count = whole_blocks(weight, length, chosen)
-        p_sums, t_sums = block_sums(p, length, a, b), block_sums(t, length, c, d)
+        block_sums(p, length, p_sums, scratch)
+        block_sums(t, length, t_sums, scratch)
         bound_by_blocks(p_sums, t_sums, length, chosen, count, most, tails, 0, cost)
         first = second = np.inf
         for attempt in range(2):
@@ -210,7 +223,7 @@ def search(
                     elif upper < second:
                         second = upper
             if attempt == 0 and length == COARSE:
-                bound_everywhere(p, t, weight, tails, most, second, cost, chosen, a, b, c, d)
+                refine(p, t, weight, tails, most, second, cost, chosen, p_sums, t_sums, scratch)
         left = 0
         for s in range(shifts):
             left += cost[s] <= second and not done[s]

@@ -15,7 +15,7 @@ from refloss.kernels.jit import helper
 
 UNIT = 2.0**-53
 
-FINE, COARSE = 16, 128
+FINE, COARSE = 16, 64
 """Lengths of blocks. Coarse ones come first where there are many shifts."""
 
 MANY = 1024
@@ -66,19 +66,30 @@ def front_tails(p, trapezoid, shifts, tails):
 
 
 @helper
+def add_later(x, width, sums):
+    """Fill sums with x_j + x_{j+width}."""
+    count = x.size - width
+    earlier, later = x[:count], x[width:]
+    for j in range(count):
+        sums[j] = earlier[j] + later[j]
+
+
+@helper
 def block_sums(x, length, sums, scratch):
-    """Return an array that holds x_j + … + x_{j+length−1}, one of the two given, both as long as x.
+    """Fill sums with x_j + … + x_{j+length−1} where that is defined; length is a power of 4.
 
     Each sum is within length · UNIT · Σ |x|.
     """
-    n, width = x.size, 1
-    sums[:n] = x
+    if x.size < length:
+        return
+    between = scratch[: x.size]
+    add_later(x, 1, between)
+    add_later(between, 2, sums)
+    width = 4
     while width < length:
-        for j in range(n - 2 * width + 1):
-            scratch[j] = sums[j] + sums[j + width]
-        sums, scratch = scratch, sums
-        width *= 2
-    return sums
+        add_later(sums, width, between)
+        add_later(between, 2 * width, sums)
+        width *= 4
 
 
 @helper
