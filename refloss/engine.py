@@ -70,7 +70,8 @@ def evaluate(batch: Batch, *, reduction: str, grad: bool, energy_grid: Floats | 
 def _profile(batch: Batch, shift: Integers, divisor: int | None) -> tuple[Floats, Floats | None]:
     """Return the sums (B, 4, 3) at `shift`, NaN where the kernels cannot go, and the gradient where asked for."""
     count, width = batch.predictions.shape
-    grad = np.empty((count if divisor is not None else 0, width))
+    rows = count if divisor is not None else 0
+    grad = np.full((rows, width), np.nan) if batch.scaled is None else np.empty((rows, width))
     sums, lost = np.full((count, 4, 3), np.nan), np.ones(count, np.bool_)
     if batch.scaled is not None:
         p, t, _ = batch.scaled
@@ -87,12 +88,25 @@ def _profile(batch: Batch, shift: Integers, divisor: int | None) -> tuple[Floats
         return sums, None
     if batch.scaled is not None and batch.scaled[2] != 0:
         k = batch.scaled[2]
-        lost |= ((grad != 0.0) & (np.abs(np.frexp(grad)[1] + k) > 1000)).any(axis=1)
-        grad[~lost] = np.ldexp(grad[~lost], k)
+        beyond = (grad != 0.0) & (np.abs(np.frexp(grad)[1] + k) > 1000)
+        grad = np.where(beyond, np.nan, np.ldexp(np.where(beyond, 0.0, grad), k))
+        lost |= beyond.any(axis=1)
     for b in np.flatnonzero(lost).tolist():
-        exact = batch.structure(b).grad(int(shift[b]))
-        grad[b] = [nearest(item / divisor, f"grad[{b}, {column}]") for column, item in enumerate(exact)]
+        _mend(batch, b, int(shift[b]), grad[b], divisor)
     return sums, grad
+
+
+def _mend(batch: Batch, b: int, shift: int, grad: Floats, divisor: int) -> None:
+    """Replace the NaN in a row of the gradient by exact figures."""
+    structure, columns = batch.structure(b), np.flatnonzero(np.isnan(grad))
+    start = shift - batch.formula.padding
+    if ((columns < start) | (columns >= start + batch.targets.shape[1])).all():
+        exact = {column: structure.grad_outside(column, shift) for column in columns.tolist()}
+    else:
+        whole = structure.grad(shift)
+        exact = {column: whole[column] for column in columns.tolist()}
+    for column, value in exact.items():
+        grad[column] = nearest(value / divisor, f"grad[{b}, {column}]")
 
 
 def _figures(batch: Batch, sums: Floats) -> Floats:

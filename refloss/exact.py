@@ -156,6 +156,25 @@ class Structure:
         own = slice(self._formula.padding, self._p.size - self._formula.padding)
         return [Fraction(item, common) for item in numerator[own]]
 
+    def grad_outside(self, k: int, shift: int) -> Fraction:
+        """Return one element of `grad`, of a prediction outside the window: only its neighbours enter."""
+        k += self._formula.padding
+        _, front_tail, gradient, _ = self._formula.coefficients
+        value = Fraction()
+        if k <= shift:
+            weight = Fraction(int(self._front_weight(shift)[k]))
+            value += front_tail * weight * Fraction(float(self._floats[k]))
+        first, last = self._gradient_range(shift)
+        stencil = [Fraction(c) for c in self._formula.stencil]
+        for j in range(max(k, first), min(k + 5, last)):
+            inside = shift <= j < shift + self._targets.size
+            if j >= shift and not (inside and self._mask[j - shift]):
+                points = [Fraction(float(p)) for p in self._floats[j - 4 : j + 1]]
+                twice = 1 if j in (first, last - 1) else 2
+                h = sum((c * p for c, p in zip(stencil, points, strict=True)), Fraction())
+                value += gradient * (twice if last - first > 1 else 0) * h * stencil[k - j + 4]
+        return value
+
     @cached_property
     def _integers(self) -> tuple[Exact, int]:
         return to_integers(np.concatenate([self._floats, self._targets]))

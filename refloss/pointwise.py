@@ -107,10 +107,9 @@ def huber(
 def _evaluate(
     name: str, predictions: Any, targets: Any, mask: Any, reduction: str, want_grad: bool, delta: float = 1.0
 ) -> PointwiseResult:
-    p = arrays.real_array("predictions", predictions)
+    p = arrays.real_array("predictions", predictions, finite=False)
     t = arrays.real_array("targets", targets, finite=False)
     arrays.require_same_shape("targets", t.shape, "predictions", p.shape)
-    arrays.require_finite("targets", t, allow_nan=True)
     m = None
     if mask is not None:
         m = arrays.mask_array("mask", mask)
@@ -134,15 +133,23 @@ class _Run:
         self._p, self._t = p.reshape(-1), t.reshape(-1)
         self._m = np.empty(0, np.bool_) if m is None else m.reshape(-1)
         self._arguments = (getattr(kernels, name.upper()), delta, self._p, self._t, self._m)
-        chunks = math.ceil(p.size / kernels.CHUNK)
-        self._parts, self._counts = np.empty((chunks, 3)), np.empty(chunks, np.int64)
-        self._for_chunks(kernels.add_up, (), self._parts, self._counts)
+        self._chunks = math.ceil(p.size / kernels.CHUNK)
+        self._parts, found = np.empty((self._chunks, 3)), np.empty((self._chunks, 3), np.int64)
+        self._for_chunks(kernels.add_up, (), self._parts, found)
+        largest = found[:, 1:].max(axis=0).view(np.float64)
+        if not np.isfinite(largest).all():
+            arrays.require_finite("predictions", p)
+            arrays.require_finite("targets", t, allow_nan=True)
+        self._missing = bool(np.isnan(largest[1]))
+        self._counts = found[:, 0]
         self.count = int(self._counts.sum())
 
     @property
     def selected(self) -> Booleans:
-        there: Booleans = ~np.isnan(self._t)
-        return (there & self._m if self._m.size else there).reshape(self._shape)
+        there: Booleans = ~np.isnan(self._t) if self._missing else np.broadcast_to(np.True_, self._t.shape)
+        if self._m.size:
+            there = there & self._m if self._missing else self._m
+        return there.reshape(self._shape)
 
     def value(self, divisor: int) -> float:
         """Return Σ element / divisor."""
@@ -170,7 +177,7 @@ class _Run:
         return grad.reshape(self._shape)
 
     def _for_chunks(self, kernel: Any, inputs: tuple[Any, ...], *outputs: Any) -> None:
-        for_range(lambda start, stop: kernel(*self._arguments, *inputs, start, stop, *outputs), self._counts.size)
+        for_range(lambda start, stop: kernel(*self._arguments, *inputs, start, stop, *outputs), self._chunks)
 
     def _difference(self, i: int) -> Fraction:
         return Fraction(float(self._p[i])) - Fraction(float(self._t[i]))

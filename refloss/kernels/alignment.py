@@ -149,7 +149,7 @@ def times(step, high, low, error):
     """Multiply a double-double and its error by dx."""
     if high == 0.0 and error == 0.0:
         return 0.0, 0.0, 0.0
-    h, l = dd_scale(high, low, step)  # noqa: E741
+    h, l = dd_scale(high, low, step)
     # What underflow takes from the product, or from its error, is less than TINY.
     return h, l, step * error * (1.0 + 2.0**-40) + 2 * EPS * abs(h) + TINY
 
@@ -226,7 +226,7 @@ def search(
                 refine(p, t, weight, tails, most, second, cost, chosen, p_sums, t_sums, scratch)
         left = 0
         for s in range(shifts):
-            left += cost[s] <= second and not done[s]
+            left += cost[s] <= second and not done[s] and not same[s]
         if left > ENOUGH:
             count = inner_points(weight, chosen)
             lowest = next_lowest = np.inf

@@ -131,7 +131,7 @@ def cumulate(p, t, squared, work):
             sums[i] = sums[i] + sums[i + 1] - first
     high, low = yh[1:n], yl[1:n]
     for i in range(n - 1):
-        h, l = two_sum(coarse[i], fine[i])  # noqa: E741
+        h, l = two_sum(coarse[i], fine[i])
         high[i], low[i] = fast_two_sum(h, l + rest[i])
     slack += 4 * EPS * largest(yh, n)
     if squared:
@@ -184,7 +184,7 @@ def add_residual_grad(coefficient, p, t, weight, s, work, gh, gl):
     xh, xl, n = work[FIRST], work[SECOND], t.size
     window = p[s : s + n]
     for i in range(n):
-        h, l = two_sum(window[i], -t[i])  # noqa: E741
+        h, l = two_sum(window[i], -t[i])
         xh[i] = 2.0 * weight[i] * h
         xl[i] = 2.0 * weight[i] * l
     add_product_grad(gh, gl, s, n, coefficient[0], coefficient[1], xh, xl)
@@ -239,7 +239,7 @@ def add_cumulative_grad(coefficient, weight, share, p, s, squared, work, gh, gl)
         for k in range(1, n - 1):
             sums[k] += sums[k + 1]
     for k in range(n):
-        h, l = two_sum(coarse[k], fine[k])  # noqa: E741
+        h, l = two_sum(coarse[k], fine[k])
         yh[k], yl[k] = fast_two_sum(h, l + rest[k])
     if squared:
         window = p[s : s + n]
@@ -250,17 +250,19 @@ def add_cumulative_grad(coefficient, weight, share, p, s, squared, work, gh, gl)
 
 
 @helper
-def something_underflows(p, padding, t, omega, s, front, squared, first, last, work, gh):
-    """Whether a gradient element is too small to be sure of, and not because nothing enters it.
+def put_grad(p, padding, t, omega, s, front, squared, first, last, work, gh, gl, grad):
+    """Round the gradient's own points into `grad`, and return whether any is lost: too small to be sure of.
 
-    The front tail reaches to point `front`.
+    These become NaN; an element into which nothing enters is 0 for sure. The front tail reaches to point `front`.
     """
     h, weight, yh, n = work[H_HIGH], work[H_WEIGHT], work[Y_HIGH], t.size
-    small = 0
-    for g in gh[padding : p.size - padding]:
-        small += abs(g) < NEGLIGIBLE
+    high, low = gh[padding : p.size - padding], gl[padding : p.size - padding]
+    small, lost = 0, False
+    for k in range(high.size):
+        grad[k] = high[k] + low[k]
+        small += abs(high[k]) < NEGLIGIBLE
     if small == 0:
-        return False
+        return lost
     for k in range(padding, p.size - padding):
         if abs(gh[k]) < NEGLIGIBLE:
             entered = p[k] != 0.0 and (k <= front or squared)
@@ -269,8 +271,9 @@ def something_underflows(p, padding, t, omega, s, front, squared, first, last, w
             for j in range(max(k, first), min(k + 5, last)):
                 entered = entered or (h[j - first] != 0.0 and weight[j - first] != 0.0)
             if entered:
-                return True
-    return False
+                grad[k - padding] = np.nan
+                lost = True
+    return lost
 
 
 @helper
@@ -296,12 +299,12 @@ def measure(
 )  # fmt: skip
 def evaluate(
     predictions, padding, targets, mask, members, trapezoid, whole, squared, stencil, shift, start, stop, sums,
-    coefficients, share, grad, underflow,
+    coefficients, share, grad, lost,
 ):  # fmt: skip
     """Fill sums (B, 4, 3) with each term's high, low and error at `shift`, and grad (B, P) where it has rows.
 
     `coefficients` (4, 2) are the value's, the reduction included; `share` (B,) a further factor 0, 1/2 or 1 of each
-    structure's cumulative term. `underflow` (B,) marks structures whose gradient needs exact arithmetic.
+    structure's cumulative term. `lost` (B,) marks structures whose gradient has NaN, for exact arithmetic to fill.
     """
     points, width = targets.shape[1], predictions.shape[1] + 2 * padding
     omega, weight, zero, work = np.empty(points), np.empty(points), np.zeros(width), np.empty((ROWS, width))
@@ -321,11 +324,8 @@ def evaluate(
             add_front_tail_grad(coefficients[FRONT_TAIL], p, trapezoid, s, zero, work, gh, gl)
             add_gradient_grad(coefficients[GRADIENT], stencil, first, last, work, gh, gl)
             add_cumulative_grad(coefficients[CUMULATIVE], weight, share[b], p, s, squared, work, gh, gl)
-            high, low = gh[padding : width - padding], gl[padding : width - padding]
-            for k in range(high.size):
-                grad[b, k] = high[k] + low[k]
             front = s if coefficients[FRONT_TAIL, 0] != 0.0 else -1
-            underflow[b] = something_underflows(p, padding, t, omega, s, front, squared, first, last, work, gh)
+            lost[b] = put_grad(p, padding, t, omega, s, front, squared, first, last, work, gh, gl, grad[b])
 
 
 @helper
@@ -343,7 +343,7 @@ def total_of(sums, coefficients, share):
     for term in range(4):
         factor = share if term == CUMULATIVE else 1.0
         ch, cl = coefficients[term, 0] * factor, coefficients[term, 1] * factor
-        h, l = dd_mul(sums[term, 0], sums[term, 1], ch, cl)  # noqa: E741
+        h, l = dd_mul(sums[term, 0], sums[term, 1], ch, cl)
         high, low = dd_add(high, low, h, l)
         if ch != 0.0:
             error += product_error(ch, sums[term], h) + 4 * EPS * abs(high)
@@ -357,7 +357,7 @@ def combine(sums, factors, coefficients, share, start, stop, figures):
         for term in range(4):
             factor = share[b] if term == CUMULATIVE else 1.0
             ch, cl = factors[term, 0] * factor, factors[term, 1] * factor
-            h, l = dd_mul(sums[b, term, 0], sums[b, term, 1], ch, cl)  # noqa: E741
+            h, l = dd_mul(sums[b, term, 0], sums[b, term, 1], ch, cl)
             put(figures[b, term], (h, l, product_error(ch, sums[b, term], h)))
         put(figures[b, TOTAL], total_of(sums[b], coefficients, share[b]))
 

@@ -40,7 +40,7 @@ def squared_distance(p, t, weight):
     whole = n - n % LANES
     for i in range(0, whole, LANES):
         for k in range(LANES):
-            h, l = two_sum(p[i + k], -t[i + k])  # noqa: E741
+            h, l = two_sum(p[i + k], -t[i + k])
             q, e = two_prod(h, h)
             w = weight[i + k]
             q *= w
@@ -49,12 +49,12 @@ def squared_distance(p, t, weight):
             high[k] = a
             low[k] += r + e
     for k in range(n - whole):
-        h, l = two_sum(p[whole + k], -t[whole + k])  # noqa: E741
+        h, l = two_sum(p[whole + k], -t[whole + k])
         q, e = two_prod(h, h)
         w = weight[whole + k]
         high[k], r = two_sum(high[k], w * q)
         low[k] += r + w * fma(h, l + l, e)
-    h, l = sum_lanes(high, low)  # noqa: E741
+    h, l = sum_lanes(high, low)
     if h == 0.0:
         for i in range(n):
             if weight[i] != 0.0 and p[i] != t[i]:
@@ -73,20 +73,20 @@ def squares(xh, xl, weight, n, slack):
     whole = n - n % LANES
     for i in range(0, whole, LANES):
         for k in range(LANES):
-            h, l, w = xh[i + k], xl[i + k], weight[i + k]  # noqa: E741
+            h, l, w = xh[i + k], xl[i + k], weight[i + k]
             q, e = two_prod(h, h)
             f, g = two_prod(w, q)
             high[k], r = two_sum(high[k], f)
             low[k] += r + fma(w, fma(h, l + l, e), g)
             total[k] += w
     for k in range(n - whole):
-        h, l, w = xh[whole + k], xl[whole + k], weight[whole + k]  # noqa: E741
+        h, l, w = xh[whole + k], xl[whole + k], weight[whole + k]
         q, e = two_prod(h, h)
         f, g = two_prod(w, q)
         high[k], r = two_sum(high[k], f)
         low[k] += r + fma(w, fma(h, l + l, e), g)
         total[k] += w
-    h, l = sum_lanes(high, low)  # noqa: E741
+    h, l = sum_lanes(high, low)
     weights = total.sum() * (1.0 + 2.0**-40)
     if h == 0.0:
         for i in range(n):
