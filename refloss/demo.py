@@ -18,7 +18,7 @@ from refloss.crystals import data_set
 from refloss.errors import InputError
 from refloss.files import Dataset
 from refloss.files.npz import write
-from refloss.files.output import check_folder, replacing
+from refloss.files.output import check_folder, make_folder, replacing
 from refloss.results import Booleans, Floats, Integers
 from refloss.spectra import PET_MAD_DOS, WIDTH, confidence_mask, gaussian_dos
 
@@ -119,7 +119,7 @@ def check_demo_folder(folder: Path) -> None:
 def save(demo: Demo, folder: Path) -> None:
     """Write the options file and the three npz files into `folder`, which is made where it is missing."""
     check_demo_folder(folder)
-    folder.mkdir(exist_ok=True)
+    make_folder("--out", folder)
     with replacing("--out", folder / OPTIONS_FILE) as beside:
         beside.write_bytes(OPTIONS.encode())
     for which, file in FILES.items():

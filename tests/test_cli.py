@@ -1,14 +1,12 @@
-"""The command line: what it prints and writes, and how it ends."""
+"""The command line: what it prints and writes."""
 
 from __future__ import annotations
 
 import json
 import os
 import platform
-import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +18,6 @@ import small_section
 import yaml
 
 import refloss
-from refloss.cli import evaluate
 from refloss.cli.main import main
 from refloss.conventions import MASKED_DOS
 
@@ -356,68 +353,3 @@ def test_as_a_program(command: list[str], tmp_path: Path) -> None:
     assert done.stdout == ""
     assert done.stderr.startswith("refloss: error: ")
     assert "extra_data: found nothing, expected 'mtt::dos_mask'" in done.stderr
-
-
-def test_interrupted_within(
-    command: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Ctrl-C while the second of the pictures is written: no picture stays, whole or half."""
-    folder = tmp_path / "pictures"
-
-    def interrupt(name: str) -> None:
-        if name == "writing masks.png":
-            raise KeyboardInterrupt
-
-    drawn = evaluate.draw
-    monkeypatch.setattr(evaluate, "draw", lambda *a, step: drawn(*a, step=interrupt))
-    assert main([*command, "--plots", str(folder), "--json", str(tmp_path / "out.json")]) == 130
-    out, err = capsys.readouterr()
-    assert (out, err) == ("", "refloss: interrupted\n")
-    assert list(folder.iterdir()) == []
-    assert not (tmp_path / "out.json").exists()
-
-
-@pytest.mark.skipif(os.name == "nt", reason="Windows sends Ctrl-C to a whole console, this test's included")
-def test_interrupted_from_outside(command: list[str], tmp_path: Path) -> None:
-    """The options come through a pipe that nobody writes to, so the process waits where the signal finds it."""
-    pipe = tmp_path / "pipe.yaml"
-    os.mkfifo(pipe)
-    words = [sys.executable, "-m", "refloss", "evaluate", str(pipe), *command[2:], "--json", str(tmp_path / "o.json")]
-    with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
-        writer = open_when_read(pipe, process)
-        try:
-            time.sleep(0.5)  # a signal between the opening and the reading is noticed only after the reading
-            process.send_signal(signal.SIGINT)
-            out, err = process.communicate(timeout=60)
-        finally:
-            os.close(writer)
-    assert (process.returncode, out, err) == (130, "", "refloss: interrupted\n")
-    assert not (tmp_path / "o.json").exists()
-
-
-def open_when_read(pipe: Path, process: subprocess.Popen[str]) -> int:
-    """Open the writing end once the process has opened the reading one."""
-    for _ in range(600):
-        try:
-            return os.open(pipe, os.O_WRONLY | os.O_NONBLOCK)
-        except OSError:  # nobody reads it yet
-            assert process.poll() is None, process.communicate()
-            time.sleep(0.1)
-    raise AssertionError("the process never read its options")
-
-
-@pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGPIPE and no such error")
-@pytest.mark.parametrize("words", [["schema"], None], ids=["schema", "evaluate"])
-def test_a_reader_that_leaves(command: list[str], words: list[str] | None) -> None:
-    reading, writing = os.pipe()
-    os.close(reading)
-    try:
-        done = subprocess.run(
-            [sys.executable, "-m", "refloss", *(words or command)],
-            stdout=writing,
-            stderr=subprocess.PIPE,
-            check=False,
-        )
-    finally:
-        os.close(writing)
-    assert (done.returncode, done.stderr) == (141, b"")

@@ -222,18 +222,18 @@ def test_a_picture_that_cannot_be_written(
     files: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The disk is full at the third picture: neither the first two nor the JSON file stay."""
-    from refloss import plotting
+    from refloss.plotting import style
 
     command = small_section.write(files)
     written = []
 
-    def save(figure: Any, path: Path) -> None:
+    def write(figure: Any, path: Path) -> None:
         path.write_bytes(b"half a picture")
         written.append(path)
         if len(written) == 3:
             raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(plotting, "save", save)
+    monkeypatch.setattr(style, "write", write)
     assert main([*command, "--plots", str(files / "plots"), "--json", str(files / "o.json")]) == 2
     assert "cannot be written: No space left on device" in capsys.readouterr().err
     assert len(written) == 3

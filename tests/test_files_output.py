@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from refloss import InputError
-from refloss.files.output import check_folder, check_output, replacing
+from refloss.files.output import check_folder, check_output, make_folder, replacing
 
 
 def test_it_appears_when_the_block_ends(tmp_path: Path) -> None:
@@ -81,3 +81,11 @@ def test_checks_beforehand(tmp_path: Path) -> None:
         check_folder("--out", file)
     with pytest.raises(InputError, match="there is no folder"):
         check_folder("--out", tmp_path / "a" / "b")
+
+
+def test_a_folder_is_made_or_said_to_be_impossible(tmp_path: Path) -> None:
+    for _ in range(2):
+        make_folder("--out", tmp_path / "new")
+    assert (tmp_path / "new").is_dir()
+    with pytest.raises(InputError, match=r"--out: .*b cannot be made: "):
+        make_folder("--out", tmp_path / "a" / "b")

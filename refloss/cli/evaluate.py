@@ -12,9 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from refloss.cli.table import console, print_summary, print_written
-from refloss.errors import InputError
 from refloss.files import npz
-from refloss.files.output import check_folder, check_output, replacing
+from refloss.files.output import check_folder, check_output, make_folder, replacing
 from refloss.options import load_options
 from refloss.results import AlignedResult
 from refloss.section import LOSS_TYPES
@@ -78,19 +77,16 @@ def draw(summary: Summary, folder: Path, argument: str, *, step: Step) -> list[P
 
     The folder is made when everything is drawn, and the pictures appear in it together.
     """
-    from refloss.plotting import save
+    from refloss.plotting import style
 
     figures = _figures(summary, step)
     if not figures:
         return []
-    try:
-        folder.mkdir(exist_ok=True)
-    except OSError as error:
-        raise InputError(f"{argument}: {folder} cannot be made: {error.strerror or error}") from error
+    make_folder(argument, folder)
     with ExitStack() as stack:
         for name, figure in figures.items():
             step(f"writing {name}")
-            save(figure, stack.enter_context(replacing(argument, folder / name)))
+            style.write(figure, stack.enter_context(replacing(argument, folder / name)))
     return [folder / name for name in figures]
 
 

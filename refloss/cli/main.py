@@ -10,7 +10,10 @@ import argparse
 import io
 import os
 import sys
-from collections.abc import Callable, Sequence
+import threading
+from _thread import interrupt_main
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
 from typing import NoReturn
@@ -21,9 +24,17 @@ from refloss.errors import ConfigError, InputError
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line `argv` (without the program's name; None: that of this process), return the exit status."""
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):  # a console that cannot show a character still shows the rest
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:  # whoever started this process has closed it
+            setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115 - to the end of the process
+        elif isinstance(stream, io.TextIOWrapper):  # a console that cannot show a character still shows the rest
             stream.reconfigure(errors="backslashreplace")
+    with _no_interrupt_lost():
+        return _main(argv)
+
+
+def _main(argv: Sequence[str] | None) -> int:
     try:
         arguments = _parser().parse_args(argv)
         module, _, function = str(arguments.run).partition(":")
@@ -39,10 +50,44 @@ def main(argv: Sequence[str] | None = None) -> int:
         print("refloss: interrupted", file=sys.stderr)
         return 130
     except BrokenPipeError:
-        # At its exit Python flushes what is still buffered, and would complain of the same pipe again.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _drop_output()
         return 141
+    except OSError as error:
+        if error.filename is not None:
+            raise
+        # No file of ours: those are answered where they are written. What is left is a stdout on a full disk.
+        _drop_output()
+        print(f"refloss: error: the output cannot be written: {error.strerror or error}", file=sys.stderr)
+        return 2
     return 0
+
+
+def _drop_output() -> None:
+    """Let go of stdout: at its exit Python flushes what is still buffered, and would complain of the same again."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+@contextmanager
+def _no_interrupt_lost() -> Iterator[None]:
+    """Repeat a Ctrl-C that lands in a callback from foreign code, out of which Python cannot raise it.
+
+    Compiling a kernel is mostly such code: the interrupt would be printed, and the work would go on.
+    """
+    before = sys.unraisablehook
+
+    def hook(unraisable: sys.UnraisableHookArgs) -> None:
+        if unraisable.exc_type is KeyboardInterrupt:
+            again = threading.Timer(0.01, interrupt_main)  # a moment later, when the callback is left
+            again.daemon = True
+            again.start()
+        else:
+            before(unraisable)
+
+    sys.unraisablehook = hook
+    try:
+        yield
+    finally:
+        sys.unraisablehook = before
 
 
 class _Parser(argparse.ArgumentParser):

@@ -46,6 +46,14 @@ def check_folder(name: str, path: Path) -> None:
         _require_folder(name, path)
 
 
+def make_folder(name: str, path: Path) -> None:
+    """Make the folder `path` where it is missing; its parent must be there."""
+    try:
+        path.mkdir(exist_ok=True)
+    except OSError as error:
+        raise InputError(f"{name}: {path} cannot be made: {error.strerror or error}") from error
+
+
 @contextlib.contextmanager
 def replacing(name: str, path: Path) -> Iterator[Path]:
     """Give a path beside `path` to write to, and rename it to `path` when the block ends well.

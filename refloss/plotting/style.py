@@ -8,6 +8,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
 
+from refloss.files.output import replacing
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure, SubFigure
@@ -68,18 +70,23 @@ def save(fig: Figure, path: str | os.PathLike[str]) -> None:
     fig : Figure
     path : path
         Its ending says the format: .png, .svg, .pdf, …
+
+    Raises
+    ------
+    InputError
+        The file cannot be written.
     """
+    with replacing("path", Path(path)) as beside:
+        write(fig, beside)
+
+
+def write(fig: Figure, path: Path) -> None:
+    """Do what `save` does, straight to `path`."""
     import matplotlib as mpl
 
-    target = Path(path)
-    kind = target.suffix.lower().removeprefix(".") or "png"
-    beside = target.with_name(f".{target.name}.{os.getpid()}")
-    try:
-        with mpl.rc_context({"svg.hashsalt": "refloss"}):
-            fig.savefig(beside, format=kind, metadata=_ANONYMOUS.get(kind, {}))
-        beside.replace(target)
-    finally:
-        beside.unlink(missing_ok=True)
+    kind = path.suffix.lower().removeprefix(".") or "png"
+    with mpl.rc_context({"svg.hashsalt": "refloss"}):
+        fig.savefig(path, format=kind, metadata=_ANONYMOUS.get(kind, {}))
 
 
 def _pin(ax: Axes) -> None:
