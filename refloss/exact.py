@@ -1,7 +1,8 @@
-"""The exact mechanism behind every figure: integers and fractions, for what double-double cannot certify.
+"""The exact mechanism behind every figure, for what double-double cannot certify.
 
-A float is an integer times a power of two, so every sum of products of floats is an integer in a suitable unit. This
-is slow and has no error; it is asked only about the structures, and the shifts, that the kernels could not settle.
+A float is an integer times a power of two, so every sum of products of floats is an integer in a suitable unit. Sums of
+squared differences run in a compiled superaccumulator; what is not a sum of products (the squares of differences and of
+running sums) and the gradient, in Python's integers. It is asked only about what the kernels could not settle.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from numpy.typing import NDArray
 
 from refloss.conventions import Convention
 from refloss.errors import InputError
-from refloss.results import Booleans, Floats
+from refloss.results import Booleans, Floats, Integers
 
 Exact = NDArray[Any]
 """An object array of Python integers."""
@@ -120,7 +121,7 @@ class Structure:
         """Return what the alignment minimises; without its factor dx, unless it is the whole loss."""
         if self._formula.convention.objective == "total":
             return self.figure(len(self._formula.factors), shift)
-        value = self._dos_once(shift) * self._scale**2
+        value = self._dos_once(shift)
         return value + self._sum(1, shift) if self._formula.convention.objective == "dos+front_tail" else value
 
     def best_two(self, shifts: Iterable[int]) -> tuple[int, int]:
@@ -193,12 +194,13 @@ class Structure:
 
     def _sum(self, index: int, shift: int) -> Fraction:
         """Return one of the four sums, without its factor."""
+        if index == 0:
+            return self._dos_once(shift)
         if index == 1:
-            # On its own: a front tail is short, and may be of another magnitude than all the rest.
-            front, exponent = to_integers(self._floats[: shift + 1])
-            return _half_sum(front, self._front_weight(shift)) * Fraction(2) ** (2 * exponent)
-        part = (self._dos, self._front_tail, self._backward_difference, self._cumulative)[index]
-        return _half_sum(*part(shift)) * self._units()[index]
+            front = self._floats[: shift + 1]
+            return squared_distance(front, np.zeros(shift + 1), self._front_weight(shift).astype(np.int64))
+        x, weight = self._backward_difference(shift) if index == 2 else self._cumulative(shift)
+        return Fraction(int((weight * x**2).sum()), 2) * self._units()[index]
 
     def _units(self) -> tuple[Fraction, ...]:
         """Return what the unit of each sum's squares is worth."""
@@ -239,11 +241,30 @@ class Structure:
         return np.add.accumulate(x[:-1] + x[1:]), self._cumulative_weight
 
     def _dos_once(self, shift: int) -> Fraction:
-        """On a plateau many windows are alike: each kind is evaluated once."""
-        window = self._floats[shift : shift + self._t.size][self._mask].tobytes()
-        if window not in self._known:
-            self._known[window] = _half_sum(*self._dos(shift))
-        return self._known[window]
+        """Return the sum D; on a plateau many windows are alike: each kind is evaluated once."""
+        window = self._floats[shift : shift + self._targets.size]
+        key = window[self._mask].tobytes()
+        if key not in self._known:
+            twice = _twice_trapezoid(window.size) if self._formula.trapezoid else np.full(window.size, 2, object)
+            self._known[key] = squared_distance(window, self._targets, twice.astype(np.int64) * self._mask)
+        return self._known[key]
+
+
+def squared_distance(p: Floats, t: Floats, twice: Integers) -> Fraction:
+    """Return Σ (twice / 2) (p − t)²; the weights are 0, 1/2 and 1."""
+    from refloss.kernels import superaccumulator as kernels
+
+    limbs = np.zeros(kernels.LIMBS, np.int64)
+    kernels.add_squared_distance(p, t, twice, limbs)
+    return half_of_limbs(limbs)
+
+
+def half_of_limbs(limbs: Integers) -> Fraction:
+    """Return half of what a superaccumulator holds."""
+    from refloss.kernels.superaccumulator import ORIGIN
+
+    total = sum(limb << (32 * k) for k, limb in enumerate(limbs.tolist()))
+    return Fraction(total, 2 ** (ORIGIN + 1))
 
 
 def to_integers(values: Floats) -> tuple[Exact, int]:
@@ -284,7 +305,3 @@ def _twice_trapezoid(points: int) -> Exact:
 
 def _zeros(count: int) -> Exact:
     return np.zeros(count, np.int64).astype(object)
-
-
-def _half_sum(x: Exact, weight: Exact) -> Fraction:
-    return Fraction(int((weight * x**2).sum()), 2)
