@@ -10,32 +10,49 @@ from pathlib import Path
 
 import pytest
 
+import refloss
+from refloss import demo
+
 ROOT = Path(__file__).parents[1]
 PAGES = ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", "docs/specification.md"]
 SNIPPETS = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL)
 
 
-def test_there_is_a_snippet() -> None:
-    assert len(SNIPPETS) == 1
-
-
-@pytest.mark.parametrize("snippet", SNIPPETS)
-def test_the_snippet_runs_as_it_stands_and_draws_its_picture(snippet: str, tmp_path: Path) -> None:
-    environment = os.environ | {"PYTHONPATH": str(ROOT)}
-    script = tmp_path / "snippet.py"
+def run(snippet: str, folder: Path) -> str:
+    """Run a snippet as it stands, in `folder`, and return what it prints."""
+    script = folder / "snippet.py"
     script.write_text(snippet, encoding="utf-8")
     done = subprocess.run(
         [sys.executable, "-W", "error", script],
-        cwd=tmp_path,
-        env=environment,
+        cwd=folder,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
         capture_output=True,
         text=True,
         check=False,
     )
     assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_there_are_two_snippets() -> None:
+    assert len(SNIPPETS) == 2
+
+
+def test_the_first_snippet_draws_its_picture(tmp_path: Path) -> None:
+    shift = re.search(r"\[(\d+)\]", run(SNIPPETS[0], tmp_path))[1]
+    assert int(shift) == 170  # 200 extra points in front, less the 1.5 eV / 0.05 eV that the prediction lies too low
     assert (tmp_path / "alignment.png").read_bytes().startswith(b"\x89PNG")
-    shift = int(re.search(r"\[(\d+)\]", done.stdout)[1])
-    assert shift == 170  # 200 extra points in front, less the 1.5 eV / 0.05 eV that the prediction lies too low
+
+
+def test_the_second_snippet_evaluates_what_the_demo_wrote(tmp_path: Path) -> None:
+    made = demo.make(4)
+    demo.save(made, tmp_path / "refloss-demo")
+    section = refloss.load_options(tmp_path / "refloss-demo" / demo.OPTIONS_FILE)
+    expected = section.evaluate(made.data.predictions, made.data.targets, made.data.extra_data)
+    *terms, total = (line.split() for line in run(SNIPPETS[1], tmp_path).splitlines())
+    assert total == ["total", str(expected.total)]
+    assert terms == [[name, t.type, str(t.value), str(t.contribution)] for name, t in expected.terms.items()]
+    assert len(terms) == 4
 
 
 @pytest.mark.parametrize("page", PAGES)
