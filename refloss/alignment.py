@@ -18,7 +18,6 @@ from refloss.batch import Batch, doubles
 from refloss.certificate import certified, minus, times_power
 from refloss.exact import double_double, nearest
 from refloss.kernels import alignment as kernels
-from refloss.kernels import profile
 from refloss.kernels.eft import EPS
 from refloss.parallel import for_range
 from refloss.results import Booleans, Certificate, Floats, Integers, Rival
@@ -48,8 +47,10 @@ def align(batch: Batch) -> Alignment:
             nothing = np.empty((0, batch.shifts), np.bool_)
             for_range(lambda start, stop: run(start, stop, *outputs, evaluated, excluded, nothing), count)
         elif batch.scaled[2] == 0:
+            from refloss.kernels import landscape as landscapes
+
             heights = _kernel_heights(batch)
-            for_range(lambda start, stop: profile.choose(heights, start, stop, *outputs), count, grain=64)
+            for_range(lambda start, stop: landscapes.choose(heights, start, stop, *outputs), count, grain=64)
         margins, excluded = times_power(margins, 2 * batch.scaled[2]), _lower_bound(excluded, 2 * batch.scaled[2])
     tied = (margins[:, 0] == 0.0) & (margins[:, 2] == 0.0)
     for b in np.flatnonzero(~(proven & (certified(margins) | (runner_up < 0)))).tolist():
@@ -118,6 +119,8 @@ def _lower_bound(bounds: Floats, exponent: int) -> Floats:
 
 def _kernel_heights(batch: Batch) -> Floats:
     """Return the objective at every shift as rows (B, S, 3); NaN where the kernels cannot go."""
+    from refloss.kernels import landscape as landscapes
+
     heights = np.full((len(batch), batch.shifts, 3), np.nan)
     if batch.scaled is None:
         return heights
@@ -126,10 +129,10 @@ def _kernel_heights(batch: Batch) -> Floats:
     if batch.objective == "total":
         weights = doubles(formula.coefficients)
         switches = (formula.trapezoid, formula.whole, formula.squares)
-        run = partial(profile.total_landscape, p, formula.padding, t, batch.mask, *switches, batch.stencil, weights)
+        run = partial(landscapes.total_landscape, p, formula.padding, t, batch.mask, *switches, batch.stencil, weights)
     else:
         tail = batch.objective == "dos+front_tail"
-        run = partial(kernels.landscape, p, formula.padding, t, batch.mask, tail, formula.trapezoid, batch.step)
+        run = partial(landscapes.landscape, p, formula.padding, t, batch.mask, tail, formula.trapezoid, batch.step)
     for_range(lambda start, stop: run(start, stop, heights), len(batch))
     return times_power(heights, 2 * k)
 

@@ -14,7 +14,6 @@ import numpy as np
 from refloss import arrays, certificate
 from refloss.exact import half_of_limbs, nearest
 from refloss.kernels import pointwise as kernels
-from refloss.kernels import superaccumulator
 from refloss.parallel import for_range
 from refloss.results import Booleans, Floats, PointwiseResult
 
@@ -157,6 +156,8 @@ class _Run:
         value = certificate.add_up(self._parts, divisor)
         if value is not None:
             return value
+        from refloss.kernels import superaccumulator
+
         limbs = np.zeros((self._chunks, superaccumulator.LIMBS), np.int64)
         self._for_chunks(superaccumulator.add_pointwise, (), limbs)
         return nearest(sum((half_of_limbs(row) for row in limbs), Fraction()) / divisor, "value")

@@ -192,14 +192,14 @@ def search(
     """
     points, width = targets.shape[1], predictions.shape[1] + 2 * padding
     shifts = width - points + 1
-    p, weight, zero, scratch = np.empty(width), np.empty(points), np.zeros(width), np.empty(width)
+    p, t, weight, zero, scratch = np.empty(width), np.empty(points), np.empty(points), np.zeros(width), np.empty(width)
     p_sums, t_sums = np.zeros(width), np.zeros(points)
     cost, tails, high, low = np.empty(shifts), np.zeros(shifts), np.empty(shifts), np.empty(shifts)
     error, level, done = np.empty(shifts), np.empty(shifts, np.int64), np.empty(shifts, np.bool_)
     chosen, same = np.empty(points, np.int64), np.zeros(shifts, np.bool_)
     for k in range(start, stop):
-        t = targets[k]
         load(predictions[k], padding, p)
+        load(targets[k], 0, t)
         mask_weights(mask[k], trapezoid, weight)
         if front_tail:
             front_tails(p, trapezoid, shifts, tails)
@@ -259,16 +259,3 @@ def search(
         shift[k], runner_up[k], proven[k] = best, other, sure
         put(margins[k], margin(high, low, error, level, best, other, step))
         excluded[k] *= step * (1.0 - 2.0**-50)
-
-
-@kernel(read(Float, 2), Int, read(Float, 2), read(Bool, 2), Bool, Bool, Float, Int, Int, write(Float, 3))
-def landscape(predictions, padding, targets, mask, front_tail, trapezoid, step, start, stop, heights):
-    """Fill `heights` (B, S, 3) with the objective at every shift as high, low and error."""
-    points, width = targets.shape[1], predictions.shape[1] + 2 * padding
-    p, weight, zero, scratch = np.empty(width), np.empty(points), np.zeros(width), np.empty(width)
-    for b in range(start, stop):
-        load(predictions[b], padding, p)
-        mask_weights(mask[b], trapezoid, weight)
-        for s in range(width - points + 1):
-            high, low, error = objective(p, targets[b], weight, front_tail, trapezoid, s, zero, scratch)
-            put(heights[b, s], times(step, high, low, error))

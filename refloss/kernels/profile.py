@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from refloss.kernels.alignment import decide, front_tail_squares, load, margin, mask_weights, put
+from refloss.kernels.alignment import front_tail_squares, load, mask_weights, put
 from refloss.kernels.eft import EPS, TINY, dd_add, dd_mul, fast_two_sum, fma, two_prod, two_sum
 from refloss.kernels.jit import Bool, Float, Int, helper, kernel, read, write
 from refloss.kernels.sums import bins, largest, split, squared_distance, squares
@@ -308,12 +308,13 @@ def evaluate(
     """
     points, width = targets.shape[1], predictions.shape[1] + 2 * padding
     omega, weight, zero, work = np.empty(points), np.empty(points), np.zeros(width), np.empty((ROWS, width))
-    p, gh, gl, folded = np.empty(width), np.empty(width), np.empty(width), np.empty(5)
+    p, t, gh, gl, folded = np.empty(width), np.empty(points), np.empty(width), np.empty(width), np.empty(5)
     wanted = grad.shape[0] > 0
     fold(stencil, folded)
     for b in range(start, stop):
-        t, s = targets[b], shift[b]
+        s = shift[b]
         load(predictions[b], padding, p)
+        load(targets[b], 0, t)
         first, last = measure(
             p, padding, t, mask[b], members, trapezoid, whole, squared, folded, s, omega, weight, zero, work, sums[b]
         )
@@ -360,37 +361,3 @@ def combine(sums, factors, coefficients, share, start, stop, figures):
             h, l = dd_mul(sums[b, term, 0], sums[b, term, 1], ch, cl)
             put(figures[b, term], (h, l, product_error(ch, sums[b, term], h)))
         put(figures[b, TOTAL], total_of(sums[b], coefficients, share[b]))
-
-
-@kernel(
-    read(Float, 2), Int, read(Float, 2), read(Bool, 2), Bool, Bool, Bool, read(Float, 1), read(Float, 2), Int, Int,
-    write(Float, 3),
-)  # fmt: skip
-def total_landscape(
-    predictions, padding, targets, mask, trapezoid, whole, squared, stencil, coefficients, start, stop, heights
-):  # fmt: skip
-    """Fill `heights` (B, S, 3) with the whole per-structure loss at every shift as high, low and error."""
-    points, width = targets.shape[1], predictions.shape[1] + 2 * padding
-    omega, weight, zero, work = np.empty(points), np.empty(points), np.zeros(width), np.empty((ROWS, width))
-    p, sums, members, folded = np.empty(width), np.empty((4, 3)), np.empty(0), np.empty(5)
-    fold(stencil, folded)
-    for b in range(start, stop):
-        load(predictions[b], padding, p)
-        for s in range(width - points + 1):
-            measure(
-                p, padding, targets[b], mask[b], members, trapezoid, whole, squared, folded, s, omega, weight, zero,
-                work, sums,
-            )  # fmt: skip
-            put(heights[b, s], total_of(sums, coefficients, 1.0))
-
-
-@kernel(read(Float, 3), Int, Int, write(Int, 1), write(Int, 1), write(Bool, 1), write(Float, 2))
-def choose(heights, start, stop, shift, runner_up, proven, margins):
-    """Choose the best two shifts from heights (B, S, 3)."""
-    shifts = heights.shape[1]
-    alive, level = np.ones(shifts, np.bool_), np.arange(shifts)
-    for b in range(start, stop):
-        high, low, error = heights[b, :, 0].copy(), heights[b, :, 1].copy(), heights[b, :, 2].copy()
-        best, second, sure = decide(high, low, error, level, alive)
-        shift[b], runner_up[b], proven[b] = best, second, sure
-        put(margins[b], margin(high, low, error, level, best, second, 1.0))
