@@ -62,7 +62,8 @@ def masked_dos(
     grad_weight, int_weight : float
         Weights of G and C.
     extra_targets : int, optional
-        E, where targets or mask come padded; otherwise it follows from the widths.
+        E, where targets or mask come padded. Otherwise E follows from the widths: padded targets and mask, unnamed,
+        mean E = 0.
     reduction : {"mean", "sum", "none"}
         Over structures.
     convention : str or Convention
@@ -188,6 +189,8 @@ def _reduction(reduction: str, convention: Convention) -> str:
 def _targets_and_mask(p: Floats, targets: Any, mask: Any, extra_targets: int | None) -> tuple[Floats, Booleans, float]:
     """Return targets and mask (B, N), the padding dropped and NaN under a false mask read as 0, and the largest |t|."""
     t = arrays.real_array("targets", targets, ndim=2, finite=False)
+    if mask is None:
+        raise InputError("mask: found None, expected an array of the shape of targets (all true, if all points count)")
     raw = arrays.on_host("mask", mask)
     structures, width = p.shape
     for name, array in (("targets", t), ("mask", raw)):
@@ -203,14 +206,21 @@ def _targets_and_mask(p: Floats, targets: Any, mask: Any, extra_targets: int | N
         points = t.shape[1]
     else:
         points = width - arrays.whole_number("extra_targets", extra_targets)
+        if points < 2:
+            raise InputError(
+                f"extra_targets: found {extra_targets}, expected at most {width - 2}, which leaves 2 of the {width} "
+                "points of predictions"
+            )
         t, raw = (
             _without_padding(name, array, points, width, extra_targets)
             for name, array in (("targets", t), ("mask", raw))
         )
     if points < 2:
         raise InputError(f"targets: found {points} points, expected at least 2 (predictions have {width})")
+    if raw.shape != t.shape:
+        hint = " (padded? then give extra_targets)" if width in (t.shape[1], raw.shape[1]) else ""
+        raise InputError(f"mask: found shape {raw.shape}, expected {t.shape}, the shape of targets{hint}")
     m = arrays.mask_array("mask", raw)
-    arrays.require_same_shape("mask", m.shape, "targets", t.shape)
     t, there, largest = _without_nan(np.require(t, requirements=["C", "A"]))
     if (m > there).any():
         where = tuple(int(i) for i in np.argwhere(m > there)[0])

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -51,7 +52,8 @@ def align(batch: Batch) -> Alignment:
 
             heights = _kernel_heights(batch)
             for_range(lambda start, stop: landscapes.choose(heights, start, stop, *outputs), count, grain=64)
-        margins, excluded = times_power(margins, 2 * batch.scaled[2]), _lower_bound(excluded, 2 * batch.scaled[2])
+        margins = times_power(margins, 2 * batch.scaled[2])
+        excluded = _lower_bound(excluded, batch.step, 2 * batch.scaled[2])
     tied = (margins[:, 0] == 0.0) & (margins[:, 2] == 0.0)
     for b in np.flatnonzero(~(proven & (certified(margins) | (runner_up < 0)))).tolist():
         structure = batch.structure(b)
@@ -110,10 +112,13 @@ def _contenders(batch: Batch, b: int) -> list[int]:
     return np.flatnonzero(alive[0]).tolist()
 
 
-def _lower_bound(bounds: Floats, exponent: int) -> Floats:
-    """Scale by 2^exponent, rounded down."""
+def _lower_bound(bounds: Floats, step: float, exponent: int) -> Floats:
+    """Return bounds · step · 2^exponent, rounded down; no objective is below 0."""
+    (mantissa, own), (factor, further) = np.frexp(bounds), math.frexp(step)
+    # At once: the product may underflow, or overflow, where the whole does not.
     with np.errstate(over="ignore"):
-        scaled = np.nextafter(np.ldexp(bounds, exponent), -np.inf)
+        scaled = np.ldexp(mantissa * factor, own + (further + exponent))
+        scaled = np.maximum(np.nextafter(scaled, -np.inf), 0.0)
     return np.where(np.isfinite(bounds), scaled, np.inf)
 
 

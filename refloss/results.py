@@ -112,6 +112,9 @@ class Rival:
 class AlignedResult:
     """What `masked_dos` and `shift_agnostic_mse` return.
 
+    The arrays of the inputs are the caller's own where they needed no conversion: what is computed later, `aligned`,
+    `landscape()` and `rival()`, is of these arrays, so do not write into them before.
+
     B structures, N target points, P prediction points; `padding` zeros on both sides make Q of them, and
     S = Q − N + 1 shifts. For `masked_dos` the padding is 0 and P = N + E.
 

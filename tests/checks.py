@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import oracle
+import oracle_agnostic
 import pytest
 from numpy.typing import NDArray
 from strategies import Case
@@ -55,6 +56,9 @@ def assert_aligned(found: AlignedResult, exact: oracle.Aligned, *, grad: bool, l
     wrong += _choices("tied", found.tied, [s.tied for s in each])
     assert (found.shift.dtype, found.runner_up.dtype, found.tied.dtype) == (np.int64, np.int64, np.bool_)
 
+    for b, structure in enumerate(each):
+        wrong += [f"structure {b}: {line}" for line in _certificate(found, b, structure)]
+
     wrong += _figures("per_structure", found.per_structure, [s.total for s in each])
     wrong += _figures("margin", found.margin, [s.margin for s in each])
     for name in ("dos", "front_tail", "unmasked_gradient", "cumulative"):
@@ -96,6 +100,53 @@ def check(
     exact = oracle.masked_dos(*case.lists(), switches, gradient=grad, **options)
     assert_aligned(found, exact, grad=grad, landscape=landscape)
     return found
+
+
+def check_agnostic(
+    predictions: NDArray[np.float64],
+    targets: NDArray[np.float64],
+    convention: str | Convention = "intended",
+    *,
+    grad: bool = True,
+    landscape: bool = True,
+    **options: Any,
+) -> AlignedResult:
+    """The same for `shift_agnostic_mse`."""
+    options = {"energy_step": 0.05, "grad_penalty_weight": 0.013, "int_weight": 1.7} | options
+    before = [a.tobytes() for a in (predictions, targets)]
+    found = refloss.shift_agnostic_mse(predictions, targets, convention=convention, grad=grad, **options)
+    assert [a.tobytes() for a in (predictions, targets)] == before
+    switches = oracle_agnostic.CONVENTIONS[convention] if isinstance(convention, str) else convention
+    exact = oracle_agnostic.shift_agnostic_mse(
+        predictions.tolist(), targets.tolist(), switches, gradient=grad, **options
+    )
+    assert_aligned(found, exact, grad=grad, landscape=landscape)
+    width, points = predictions.shape[1], targets.shape[1]
+    assert found.shifts == 3 * width - points + 1
+    inside = [oracle_agnostic.in_padding(structure, width, points) for structure in exact.structures]
+    assert found.in_padding.tolist() == inside
+    return found
+
+
+def _certificate(found: AlignedResult, b: int, exact: oracle.Structure) -> list[str]:
+    """See that no shift but the evaluated ones can be below `excluded_above`, and that the best two are not above."""
+    certificate, shifts = found.certificate, len(exact.landscape)
+    evaluated, settled = int(certificate.evaluated[b]), int(certificate.exact[b])
+    bound = float(certificate.excluded_above[b])
+    wrong = []
+    if not min(2, shifts) <= evaluated <= shifts or not 0 <= settled <= shifts:
+        wrong.append(f"certificate: {evaluated} evaluated and {settled} exact of {shifts} shifts")
+    if (bound == math.inf) != (evaluated == shifts):
+        wrong.append(f"certificate: excluded above {bound!r}, {evaluated} of {shifts} evaluated")
+    if bound == math.inf:
+        return wrong
+    below = sum(height < bound for height in exact.landscape)
+    if below > evaluated:
+        wrong.append(f"certificate: {below} shifts are below {bound!r}, {evaluated} were evaluated")
+    runner_up = oracle.nearest(exact.landscape[exact.runner_up])  # it may underflow, and the bound with it
+    if bound < runner_up:
+        wrong.append(f"certificate: {bound!r} is below the runner-up {runner_up!r}")
+    return wrong
 
 
 def _rival(found: AlignedResult, each: list[oracle.Structure]) -> list[str]:

@@ -1,9 +1,9 @@
 """The losses once more, in exact rational arithmetic: the judge of everything that computes them.
 
-Written from docs/specification.md, sections 1 to 3, alone. It imports nothing from the package under test and no
-NumPy: inputs are nested lists of floats, each taken as the rational number that it is, and outputs are `Fraction`s.
-For speed, every structure is scaled by one power of two to integers; dx, the weights and the stencil enter at the
-end as Fractions.
+Written from docs/specification.md, sections 1 to 3, alone; section 4 is in `oracle_agnostic`. It imports nothing from
+the package under test and no NumPy: inputs are nested lists of floats, each taken as the rational number that it is,
+and outputs are `Fraction`s. For speed, every structure is scaled by one power of two to integers; dx, the weights and
+the stencil enter at the end as Fractions.
 
 Names: predictions (B, N + E), targets (B, N), mask (B, N), energy_step dx in eV.
 """
@@ -192,10 +192,27 @@ def masked_dos(
     gradient: bool = True,
 ) -> Aligned:
     """Evaluate the masked DOS loss of a batch; `shifts` given: at these instead of the best ones."""
+    numbers = (energy_step, grad_weight, int_weight)
+    parts = parts_of(Parts, predictions, targets, mask, convention, *numbers)
+    chosen = [None] * len(parts) if shifts is None else shifts
+    return reduced([one.structure(s, gradient) for one, s in zip(parts, chosen, strict=True)], reduction)
+
+
+def parts_of(
+    kind: type[Parts],
+    predictions: Sequence[Sequence[float]],
+    targets: Sequence[Sequence[float]],
+    mask: Sequence[Sequence[bool]],
+    convention: Switches,
+    energy_step: float | Fraction,
+    grad_weight: float,
+    int_weight: float,
+) -> list[Parts]:
+    """Return the terms of every structure, as `kind` defines them, with what is accumulated over the batch."""
     batch, points = len(targets), len(targets[0])
     mixed = [sum(bool(row[i]) for row in mask) for i in range(points)]
     over_batch = _doubled_trapezoid(batch)
-    structures = []
+    parts = []
     for b in range(batch):
         own = [bool(flag) for flag in mask[b]]
         if convention.cumulative == "batch":
@@ -204,9 +221,13 @@ def masked_dos(
             weights = _doubled_trapezoid(points - 1)
             accumulation = _Accumulation(HALF, [w * flag for w, flag in zip(weights, own[1:], strict=True)])
         given = [0.0 if target != target else target for target in targets[b]]
-        parts = _Parts(predictions[b], given, own, convention, energy_step, grad_weight, int_weight, accumulation)
-        structures.append(parts.structure(None if shifts is None else shifts[b], gradient))
-    share = Fraction(1, batch) if reduction == "mean" else Fraction(1)
+        parts.append(kind(predictions[b], given, own, convention, energy_step, grad_weight, int_weight, accumulation))
+    return parts
+
+
+def reduced(structures: list[Structure], reduction: str) -> Aligned:
+    """Return the batch of these structures."""
+    share = Fraction(1, len(structures)) if reduction == "mean" else Fraction(1)
     totals = [structure.total for structure in structures]
     return Aligned(
         totals if reduction == "none" else sum(totals, Fraction(0)) * share,
@@ -269,7 +290,7 @@ class _Accumulation:
     weights: list[int]
 
 
-class _Parts:
+class Parts:
     """The terms of one structure as functions of the shift. Integers p, t stand for p · unit, t · unit."""
 
     def __init__(
@@ -305,17 +326,31 @@ class _Parts:
         c0, c1, c2, c3, c4 = stencil
         return [c0 * p[j - 4] + c1 * p[j - 3] + c2 * p[j - 2] + c3 * p[j - 1] + c4 * p[j] for j in range(4, len(p))]
 
+    # How D and F are measured: integrals over energy. `oracle_agnostic` has plain sums.
+
+    @property
+    def measure(self) -> Fraction:
+        return self.dx
+
+    def misfit_weights(self) -> list[int]:
+        """Twice the weights of D, i = 0..N−1."""
+        return _doubled_trapezoid(self.points)
+
+    def tail_weights(self, s: int) -> list[int]:
+        """Twice the weights of F, j = 0..s."""
+        return _doubled_trapezoid(s + 1)
+
     # The terms, each as its formula stands in the specification.
 
     def dos(self, s: int) -> Fraction:
-        weights = _doubled_trapezoid(self.points)
+        weights = self.misfit_weights()
         window = self.p[s : s + self.points]
         total = sum(w * (a - t) * (a - t) for w, a, t, m in zip(weights, window, self.t, self.mask, strict=True) if m)
-        return HALF * self.dx * total * self.unit**2
+        return HALF * self.measure * total * self.unit**2
 
     def front_tail(self, s: int) -> Fraction:
-        total = sum(w * p * p for w, p in zip(_doubled_trapezoid(s + 1), self.p[: s + 1], strict=True))
-        return HALF * self.dx * total * self.unit**2
+        total = sum(w * p * p for w, p in zip(self.tail_weights(s), self.p[: s + 1], strict=True))
+        return HALF * self.measure * total * self.unit**2
 
     def gradient_points(self, s: int) -> list[tuple[int, bool]]:
         """Return (j, mask at j) for the points of G in order."""
@@ -376,18 +411,18 @@ class _Parts:
         int_weight = abs(self.int_weight) if absolute else self.int_weight
         slope = [Fraction(0)] * len(p)
 
-        scale = self.dx * self.unit  # D: dx ω (p − t)², twice the weight and the 2 of the square
-        for i, w in enumerate(_doubled_trapezoid(self.points)):
+        scale = self.measure * self.unit  # D: dx ω (p − t)², twice the weight and the 2 of the square
+        for i, w in enumerate(self.misfit_weights()):
             if self.mask[i]:
                 slope[s + i] += scale * w * (p[s + i] - t[i])
         if self.convention.front_tail:
-            for j, w in enumerate(_doubled_trapezoid(s + 1)):
+            for j, w in enumerate(self.tail_weights(s)):
                 slope[j] += scale * w * p[j]
 
         where = self.gradient_points(s)
         for w, (j, m) in zip(_doubled_trapezoid(len(where)), where, strict=True):
             if not m:
-                rate = grad_weight * scale * self.over**2 * w * steep[j - 4]
+                rate = grad_weight * self.dx * self.unit * self.over**2 * w * steep[j - 4]
                 for k, coefficient in enumerate(stencil):
                     slope[j - 4 + k] += rate * coefficient
 

@@ -89,3 +89,16 @@ def test_a_folder_is_made_or_said_to_be_impossible(tmp_path: Path) -> None:
     assert (tmp_path / "new").is_dir()
     with pytest.raises(InputError, match=r"--out: .*b cannot be made: "):
         make_folder("--out", tmp_path / "a" / "b")
+
+
+def test_where_one_must_not_look(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A folder in a folder that is closed to this user; to the superuser none is, so the answer is made up."""
+
+    def closed(path: Path, **_: object) -> None:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    for name in ("stat", "is_dir", "is_file", "exists"):
+        monkeypatch.setattr(Path, name, closed)
+    for check in (check_folder, check_output):
+        with pytest.raises(InputError, match=r"--out: .*out cannot be written: Permission denied"):
+            check("--out", tmp_path / "closed" / "out")

@@ -28,30 +28,31 @@ def check_output(name: str, path: Path, *, inputs: Iterable[Path] = ()) -> None:
     InputError
         The folder is missing or not writable, the path is not a regular file, or it is one of `inputs`.
     """
-    _require_folder(name, path)
-    if path.exists() and not path.is_file():
-        raise InputError(f"{name}: {path} is a {'folder' if path.is_dir() else 'device'}, expected the name of a file")
+    with _answered(name, path, "written"):
+        _require_folder(name, path)
+        if path.exists() and not path.is_file():
+            what = "folder" if path.is_dir() else "device"
+            raise InputError(f"{name}: {path} is a {what}, expected the name of a file")
     for other in inputs:
-        if path.exists() and other.exists() and path.samefile(other):
+        if _same_file(path, other):
             raise InputError(f"{name}: {path} is one of the inputs, expected another file")
 
 
 def check_folder(name: str, path: Path) -> None:
     """Raise where `path` is not a folder and cannot become one (its parent must be there)."""
-    if path.is_dir():
-        _require_writable(name, path)
-    elif path.exists():
-        raise InputError(f"{name}: {path} is a file, expected a folder")
-    else:
-        _require_folder(name, path)
+    with _answered(name, path, "written"):
+        if path.is_dir():
+            _require_writable(name, path)
+        elif path.exists():
+            raise InputError(f"{name}: {path} is a file, expected a folder")
+        else:
+            _require_folder(name, path)
 
 
 def make_folder(name: str, path: Path) -> None:
     """Make the folder `path` where it is missing; its parent must be there."""
-    try:
+    with _answered(name, path, "made"):
         path.mkdir(exist_ok=True)
-    except OSError as error:
-        raise InputError(f"{name}: {path} cannot be made: {error.strerror or error}") from error
 
 
 @contextlib.contextmanager
@@ -77,6 +78,22 @@ def replacing(name: str, path: Path) -> Iterator[Path]:
         raise InputError(f"{name}: {path} cannot be written: {error.strerror or error}") from error
     finally:
         beside.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def _answered(name: str, path: Path, what: str) -> Iterator[None]:
+    """Turn what the system says of `path` into a message: it may lie where one must not even look."""
+    try:
+        yield
+    except OSError as error:
+        raise InputError(f"{name}: {path} cannot be {what}: {error.strerror or error}") from error
+
+
+def _same_file(path: Path, other: Path) -> bool:
+    try:
+        return path.samefile(other)
+    except OSError:  # one of the two is not there, or not to be seen: what is wrong with it is said elsewhere
+        return False
 
 
 def _require_folder(name: str, path: Path) -> None:

@@ -188,7 +188,8 @@ def search(
     """Align structures start..stop: shift, runner_up and proven (B,), margins (B, 3).
 
     The certificate: `evaluated` (B,) shifts in double-double, and `excluded` (B,), a lower bound of the objective at
-    all the others. `alive` (B, S) marks the evaluated ones, where it has rows. No input is larger than `most`.
+    all the others, without its factor `step`. `alive` (B, S) marks the evaluated ones, where it has rows. No input is
+    larger than `most`.
     """
     points, width = targets.shape[1], predictions.shape[1] + 2 * padding
     shifts = width - points + 1
@@ -258,4 +259,3 @@ def search(
         best, other, sure = decide(high, low, error, level, done)
         shift[k], runner_up[k], proven[k] = best, other, sure
         put(margins[k], margin(high, low, error, level, best, other, step))
-        excluded[k] *= step * (1.0 - 2.0**-50)

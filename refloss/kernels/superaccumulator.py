@@ -1,7 +1,7 @@
 """Exact sums of products of floats: the mechanism behind what double-double cannot certify.
 
-A sum is held in LIMBS signed limbs of 64 bits, limb k in units of 2^(32 k − ORIGIN). A product of two floats, an integer
-of 106 bits, adds less than 2³⁶ to each limb that it reaches; carries wait until the limbs become one integer.
+A sum is held in LIMBS signed limbs of 64 bits, limb k in units of 2^(32 k − ORIGIN). A product of two floats, an
+integer of 106 bits, adds less than 2³⁶ to each limb that it reaches; carries wait until the limbs become one integer.
 
 Source: U. W. Kulisch and W. L. Miranker, SIAM Review 28, 1 (1986).
 """
