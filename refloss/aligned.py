@@ -1,7 +1,8 @@
 """The aligned losses: a prediction slides along the energy axis until it fits its target, then the terms are taken.
 
-Shapes: B structures, N points of a target, N + E of a prediction. Units: energies in eV, densities of states in
-states/eV; so D and F are in states²/eV, C in states² · eV and G in states²/eV³, before their weights.
+Shapes: B structures, N points of a target, N + E or P of a prediction. Units: energies in eV, densities of states in
+states/eV; so D and F are in states²/eV (sums without energy step: states²/eV²), C in states² · eV and G in states²/eV³,
+before their weights.
 """
 
 from __future__ import annotations
@@ -12,11 +13,13 @@ from typing import Any
 import numpy as np
 
 from refloss import arrays
+from refloss.arithmetic import standard_arithmetic
 from refloss.conventions import MASKED_DOS, SHIFT_AGNOSTIC, Convention, find
 from refloss.errors import InputError
 from refloss.results import AlignedResult, Booleans, Floats
 
 
+@standard_arithmetic
 def masked_dos(
     predictions: Any,
     targets: Any,
@@ -99,6 +102,7 @@ def masked_dos(
     return engine.evaluate(batch, reduction=_reduction(reduction, chosen), grad=grad, energy_grid=grid)
 
 
+@standard_arithmetic
 def shift_agnostic_mse(
     predictions: Any,
     targets: Any,

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from refloss.arithmetic import standard_arithmetic
 from refloss.batch import Batch, doubles
 from refloss.certificate import certified, minus, times_power
 from refloss.exact import double_double, nearest
@@ -72,11 +73,13 @@ def align(batch: Batch) -> Alignment:
     return Alignment(shift, runner_up, np.ascontiguousarray(margins[:, 0]), tied, certificate)
 
 
+@standard_arithmetic
 def landscape(batch: Batch) -> Floats:
     """Return the (B, S) objective at every shift, correctly rounded; inf where it overflows."""
     return _landscape(batch)[..., 0]
 
 
+@standard_arithmetic
 def rival(batch: Batch, shift: Integers) -> Rival:
     """Return the best local minimum of each landscape other than the one that the structure was aligned to."""
     heights = _landscape(batch)

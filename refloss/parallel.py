@@ -16,6 +16,7 @@ from functools import cache
 from math import ceil
 from pathlib import Path
 
+from refloss.arithmetic import set_standard
 from refloss.errors import InputError
 
 _inside = threading.local()
@@ -44,7 +45,7 @@ def for_range(work: Callable[[int, int], None], count: int, *, grain: int = 1) -
     """Call ``work(start, stop)`` on contiguous parts of ``range(count)`` that cover it once.
 
     Parts of fewer than `grain` items are not worth a thread: small work runs in the caller, and so does work that is
-    already on the pool.
+    already on the pool. The pool computes in IEEE 754's default mode; the caller sees to its own.
     """
     parts = min(thread_count(), count // grain)
     if parts <= 1 or getattr(_inside, "pool", False):
@@ -68,6 +69,8 @@ def _pool() -> ThreadPoolExecutor:
 
 def _mark() -> None:
     _inside.pool = True
+    # A new thread has the mode of the one that started it, on some systems. It is nobody else's: once is enough.
+    set_standard()
 
 
 # The threads of a pool do not survive a fork: the child makes its own.

@@ -12,12 +12,14 @@ from typing import Any
 import numpy as np
 
 from refloss import arrays, certificate
+from refloss.arithmetic import standard_arithmetic
 from refloss.exact import half_of_limbs, nearest
 from refloss.kernels import pointwise as kernels
 from refloss.parallel import for_range
 from refloss.results import Booleans, Floats, PointwiseResult
 
 
+@standard_arithmetic
 def mse(
     predictions: Any, targets: Any, *, mask: Any = None, reduction: str = "mean", grad: bool = False
 ) -> PointwiseResult:
@@ -50,6 +52,7 @@ def mse(
     return _evaluate("mse", predictions, targets, mask, reduction, grad)
 
 
+@standard_arithmetic
 def mae(
     predictions: Any, targets: Any, *, mask: Any = None, reduction: str = "mean", grad: bool = False
 ) -> PointwiseResult:
@@ -66,6 +69,7 @@ def mae(
     return _evaluate("mae", predictions, targets, mask, reduction, grad)
 
 
+@standard_arithmetic
 def huber(
     predictions: Any,
     targets: Any,

@@ -16,7 +16,8 @@ from typing import Any, Final, Literal
 import numpy as np
 
 from refloss import arrays
-from refloss.conventions import MASKED_DOS
+from refloss.arithmetic import standard_arithmetic
+from refloss.conventions import MASKED_DOS, SHIFT_AGNOSTIC
 from refloss.errors import InputError, did_you_mean
 from refloss.exact import nearest
 from refloss.results import Floats, SectionResult, SectionTerm
@@ -64,6 +65,12 @@ _DOS_KEYS: Final[dict[str, KeyKind]] = {
     "energy_step": "positive",
     "convention": "convention",
 }
+_AGNOSTIC_KEYS: Final[dict[str, KeyKind]] = {
+    "grad_penalty_weight": "number",
+    "int_weight": "number",
+    "energy_step": "positive",
+    "convention": "convention",
+}
 
 LOSS_TYPES: Final[dict[str, LossType]] = {
     "mse": LossType("pointwise:mse"),
@@ -73,6 +80,9 @@ LOSS_TYPES: Final[dict[str, LossType]] = {
     "masked_mae": LossType("pointwise:mae", masked=True),
     "masked_huber": LossType("pointwise:huber", masked=True, **_DELTA),
     "masked_dos": LossType("aligned:masked_dos", masked=True, keys=_DOS_KEYS, conventions=tuple(MASKED_DOS)),
+    "shift_agnostic_mse": LossType(
+        "aligned:shift_agnostic_mse", keys=_AGNOSTIC_KEYS, conventions=tuple(SHIFT_AGNOSTIC)
+    ),
 }
 """Every loss type of the options, by name."""
 
@@ -98,6 +108,7 @@ class LossSection:
     losses: Mapping[str, Mapping[str, Any]]
     named: frozenset[str] = frozenset()
 
+    @standard_arithmetic
     def evaluate(
         self,
         predictions: Mapping[str, Any],

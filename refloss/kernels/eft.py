@@ -7,31 +7,52 @@ J.-M. Muller and V. Popescu, ACM Trans. Math. Softw. 44, 15res (2017).
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from numba import types
 from numba.extending import intrinsic
 
-from refloss.kernels.jit import helper
+from refloss.kernels.jit import COMPILED, helper
 
 EPS = 2.0**-102
 """The relative error of one double-double operation, at most."""
 
-TINY = 2.0**-1030
-"""More than what underflow can take from one sum: 2⁻¹⁰⁷⁴ an operation, and fewer than 2⁴⁰ operations."""
+TINY = 2.0**-1022
+"""More than what underflow can take from one sum: 2⁻¹⁰⁷⁴ an operation, and fewer than 2⁴⁰ operations.
+
+The smallest normal number: a smaller one would be 0 where this file is imported while subnormals are flushed to zero.
+"""
 
 LANES = 16
 """Independent accumulators of a sum, combined by a fixed tree."""
 
 
+def exact_fma(a: float, b: float, c: float) -> float:
+    """Return a·b + c, rounded once, as the hardware does; it stands in for `fma` where the JIT is off."""
+    if not math.isfinite(a) or not math.isfinite(b) or a == 0.0 or b == 0.0:
+        return a * b + c  # the product has no error
+    if not math.isfinite(c):
+        return c
+    (p, q), (r, s), (t, u) = (float(x).as_integer_ratio() for x in (a, b, c))
+    numerator, denominator = p * r * u + t * q * s, q * s * u
+    try:
+        return numerator / denominator  # rounds correctly, subnormal results included
+    except OverflowError:
+        return math.copysign(math.inf, numerator)
+
+
 @intrinsic
-def fma(typingctx: Any, a: Any, b: Any, c: Any) -> Any:
+def _fma(typingctx: Any, a: Any, b: Any, c: Any) -> Any:
     """Return a·b + c, rounded once."""
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         return builder.fma(*args)
 
     return types.float64(types.float64, types.float64, types.float64), codegen
+
+
+fma = _fma if COMPILED else exact_fma
 
 
 @helper

@@ -4,18 +4,28 @@ No fastmath anywhere: the error-free transformations rest on every operation bei
 are given, and read-only, so that a new kind of array never compiles a kernel anew.
 
 Compiled kernels are cached beside this file, or where NUMBA_CACHE_DIR says. Numba takes a cached kernel for fresh as
-long as its own file has not changed, though it holds code of the other files; here it must fit all of them.
+long as its own file has not changed, though it holds code of the other files; here it must fit all of them, and
+NUMBA_BOUNDSCHECK too. Where no folder can be written, or the one that could is full, each process compiles its own:
+that takes seconds, and a RuntimeWarning says so.
+
+With NUMBA_DISABLE_JIT the kernels run as Python, thousands of times slower, to the same bits.
 """
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
+from functools import cache, wraps
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, Final
 
 import numba
+import numpy as np
 from numba import types
+
+COMPILED: Final = not numba.config.DISABLE_JIT  # type: ignore[attr-defined]
+"""Whether the kernels are compiled."""
 
 Float, Int, Bool = types.float64, types.int64, types.boolean
 
@@ -39,14 +49,19 @@ def kernel(*arguments: Any) -> Callable[[Callable[..., Any]], Any]:
 
     def compile_and_cache(function: Callable[..., Any]) -> Any:
         dispatcher = helper(function)
-        if not hasattr(dispatcher, "enable_caching"):
-            # With NUMBA_DISABLE_JIT it is the function itself.
-            return dispatcher
-        dispatcher.enable_caching()
-        # A private attribute, for which Numba offers nothing public: the stamp that a cached kernel must carry.
-        index = dispatcher._cache._cache_file
-        index._source_stamp = (index._source_stamp, _SOURCES)
-        dispatcher.compile(types.void(*arguments))
+        if not COMPILED:
+            return _silent(function)
+        try:
+            dispatcher.enable_caching()
+            # A private attribute, for which Numba offers nothing public: the stamp that a cached kernel must carry.
+            index = dispatcher._cache._cache_file
+            index._source_stamp = (index._source_stamp, _SOURCES, numba.config.BOUNDSCHECK)  # type: ignore[attr-defined]
+        except RuntimeError as error:  # it finds no folder that it can write
+            _warn_uncached(str(error))
+        try:
+            dispatcher.compile(types.void(*arguments))
+        except OSError as error:  # it is compiled, and cannot be written
+            _warn_uncached(str(error))
         dispatcher.disable_compile()
         return dispatcher
 
@@ -56,3 +71,25 @@ def kernel(*arguments: Any) -> Callable[[Callable[..., Any]], Any]:
 def helper(function: Callable[..., Any]) -> Any:
     """Compile a function that only kernels call, with each kernel that calls it."""
     return numba.njit(nogil=True, error_model="numpy")(function)
+
+
+@cache
+def _warn_uncached(reason: str) -> None:
+    """Say, once for each reason, that compiled kernels are not kept."""
+    warnings.warn(
+        f"refloss compiles its kernels anew in every process, which takes seconds ({reason}): set NUMBA_CACHE_DIR to "
+        "a folder that can be written",
+        RuntimeWarning,
+        stacklevel=3,
+    )
+
+
+def _silent(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Make NumPy as silent about overflow and the like as compiled code is."""
+
+    @wraps(function)
+    def run(*arguments: Any) -> None:
+        with np.errstate(all="ignore"):
+            function(*arguments)
+
+    return run
