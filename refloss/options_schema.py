@@ -94,7 +94,8 @@ def _part() -> Schema:
     properties = _common()
     for key in dict.fromkeys(key for loss in LOSS_TYPES.values() for key in loss.keys):
         forms = [_key(key, loss) for loss in LOSS_TYPES.values() if key in loss.keys]
-        properties[key] = forms[0] if forms.count(forms[0]) == len(forms) else {"anyOf": forms}
+        told = {"description": forms[0]["description"]}
+        properties[key] = forms[0] if forms.count(forms[0]) == len(forms) else {"anyOf": forms} | told
     return {"type": "object", "properties": properties, "additionalProperties": False}
 
 

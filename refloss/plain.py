@@ -1,17 +1,18 @@
-"""The losses as a page of NumPy, to read beside docs/specification.md, sections 1 to 3.
+"""The losses as a page of NumPy, to read beside docs/specification.md, sections 1 to 4.
 
 Nothing here is fast, checked or exact to the last bit, and nothing uses it: it is the formulas, for eyes and for
-lessons, tested against the same oracle as the real thing. B structures, N points of a target, E extra points of a
-prediction, dx the energy step in eV; arrays are float64, masks boolean. A masked-out point is left out of a sum.
+lessons, tested against the same oracle as the real thing. B structures, N points of a target, N + E or P of
+a prediction, dx the energy step in eV; arrays are float64, masks boolean. A masked-out point is left out of a sum.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
 
-from refloss.conventions import MASKED_DOS, Convention, find
+from refloss.conventions import MASKED_DOS, SHIFT_AGNOSTIC, Convention, find
 from refloss.results import Booleans, Floats, Integers
 
 
@@ -40,7 +41,7 @@ def _residual(predictions: Floats, targets: Floats, mask: Booleans | None) -> Fl
     return predictions[selected] - targets[selected]
 
 
-class MaskedDos(NamedTuple):
+class Aligned(NamedTuple):
     """Each (B,): the per-structure loss, the shift of the alignment, and the four unweighted terms at that shift."""
 
     per_structure: Floats
@@ -60,20 +61,63 @@ def masked_dos(
     grad_weight: float = 1e-4,
     int_weight: float = 2.0,
     convention: str | Convention = "documented",
-) -> MaskedDos:
+) -> Aligned:
     """Align each prediction (B, N + E) with its target (B, N) and compare; the value is ``per_structure.mean()``."""
-    rule, dx = find(convention, MASKED_DOS), energy_step
     targets = np.where(np.isnan(targets), 0.0, targets)  # NaN may stand where the mask is false alone
-    (batch, points), shifts = targets.shape, predictions.shape[1] - targets.shape[1] + 1
 
     def dos(b: int, s: int) -> float:
         """D(s) = trapz of m (a − t)² over the window a of the prediction that starts at s."""
-        a, t, m = predictions[b, s : s + points], targets[b], mask[b]
-        return trapezoid(np.where(m, (a - t) ** 2, 0.0), dx)
+        a, t, m = predictions[b, s : s + targets.shape[1]], targets[b], mask[b]
+        return trapezoid(np.where(m, (a - t) ** 2, 0.0), energy_step)
 
     def front_tail(b: int, s: int) -> float:
         """F(s) = trapz of p² over points 0 to s: the states that the shift leaves below the window."""
-        return trapezoid(predictions[b, : s + 1] ** 2, dx)
+        return trapezoid(predictions[b, : s + 1] ** 2, energy_step)
+
+    rule = find(convention, MASKED_DOS)
+    return _align(predictions, targets, mask, dos, front_tail, rule, energy_step, grad_weight, int_weight)
+
+
+def shift_agnostic_mse(
+    predictions: Floats,
+    targets: Floats,
+    *,
+    energy_step: float = 0.05,
+    grad_penalty_weight: float = 1e-4,
+    int_weight: float = 2.0,
+    convention: str | Convention = "intended",
+) -> Aligned:
+    """Do the same over all shifts of a prediction (B, P) that is zero beyond its ends; shift P moves nothing."""
+    width = predictions.shape[1]
+    q = np.pad(predictions, ((0, 0), (width, width)))
+    mask, targets = ~np.isnan(targets), np.where(np.isnan(targets), 0.0, targets)
+
+    def dos(b: int, s: int) -> float:
+        """D(s) = Σ m (a − t)², without energy step and trapezoid weights."""
+        a, t, m = q[b, s : s + targets.shape[1]], targets[b], mask[b]
+        return float(((a - t) ** 2)[m].sum())
+
+    def front_tail(b: int, s: int) -> float:
+        """F(s) = Σ q² over the points before s."""
+        return float((q[b, :s] ** 2).sum())
+
+    rule = find(convention, SHIFT_AGNOSTIC)
+    return _align(q, targets, mask, dos, front_tail, rule, energy_step, grad_penalty_weight, int_weight)
+
+
+def _align(
+    predictions: Floats,
+    targets: Floats,
+    mask: Booleans,
+    dos: Callable[[int, int], float],
+    front_tail: Callable[[int, int], float],
+    rule: Convention,
+    dx: float,
+    grad_weight: float,
+    int_weight: float,
+) -> Aligned:
+    """Find the best shift of each structure, and return the terms there; D and F are given, G and C are the same."""
+    (batch, points), shifts = targets.shape, predictions.shape[1] - targets.shape[1] + 1
 
     def unmasked_gradient(b: int, s: int) -> float:
         """G = trapz of (dp/dE)² where the mask is 0, so that the prediction stays smooth where no target tells."""
@@ -110,7 +154,7 @@ def masked_dos(
         np.array([term(b, int(s)) for b, s in enumerate(shift)])
         for term in (dos, front_tail, unmasked_gradient, cumulative)
     ]
-    return MaskedDos(np.array([loss(b, int(s)) for b, s in enumerate(shift)]), shift, *at_shift)
+    return Aligned(np.array([loss(b, int(s)) for b, s in enumerate(shift)]), shift, *at_shift)
 
 
 def trapezoid_weights(points: int) -> Floats:

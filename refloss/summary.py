@@ -48,6 +48,8 @@ class Alignment:
 
     structures: int
     shifts: int
+    padding: int
+    """Zeros on both sides of a prediction. Where there are any, this is the shift that moves nothing."""
     energy_step: float
     smallest: int
     median: float
@@ -55,6 +57,8 @@ class Alignment:
     tied: int
     at_first: int
     at_last: int
+    in_padding: int
+    """The structures whose window holds none of the prediction's points, where the misfit gives no gradient."""
     empty_masks: int
     counted: float
     """The share of all target points that the masks count."""
@@ -149,6 +153,7 @@ def _alignment(result: AlignedResult) -> Alignment:
     return Alignment(
         structures=result.shift.size,
         shifts=result.shifts,
+        padding=result.padding,
         energy_step=result.energy_step,
         smallest=int(result.shift.min()),
         median=float(np.median(result.shift)),
@@ -156,19 +161,25 @@ def _alignment(result: AlignedResult) -> Alignment:
         tied=int(result.tied.sum()),
         at_first=int((result.shift == 0).sum()),
         at_last=int((result.shift == result.shifts - 1).sum()),
+        in_padding=int(result.in_padding.sum()),
         empty_masks=int((~result.mask.any(axis=1)).sum()),
         counted=float(result.mask.mean()),
     )
 
 
 def _under(term: SectionTerm, result: AlignedResult, convention: str) -> Under:
+    loss = LOSS_TYPES[term.type]
+    if loss.masked:
+        arguments: dict[str, Any] = {"targets": result.targets, "mask": result.mask}
+    else:
+        arguments = {"targets": np.where(result.mask, result.targets, np.nan)}
+    smoothness = next(key for key in loss.keys if key.startswith("grad_"))
     try:
-        other = LOSS_TYPES[term.type].load()(
+        other = loss.load()(
             result.predictions,
-            result.targets,
-            result.mask,
+            **arguments,
             energy_step=result.energy_step,
-            grad_weight=result.grad_weight,
+            **{smoothness: result.grad_weight},
             int_weight=result.int_weight,
             reduction=result.reduction,
             convention=convention,

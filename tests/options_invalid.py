@@ -218,6 +218,24 @@ INVALID = [
         ("loss.mtt::dos.grad_wieght: masked_dos takes no 'grad_wieght'", "did you mean 'grad_weight'?"),
     ),
     _invalid(
+        "the two losses of a density of states do not share all their keys",
+        """
+        loss:
+          mtt::a: {type: masked_dos, §grad_penalty_weight: 1.0}
+          mtt::b: {type: shift_agnostic_mse, §grad_weight: 1.0, §extra_targets: 200, §delta: 1.0}
+          mtt::c: {type: shift_agnostic_mse, grad_penalty_weight: §.nan, energy_step: §-0.05, int_weight: §two}
+          mtt::d: {type: §shift_agnostic_mae}
+        """,
+        ("loss.mtt::a.grad_penalty_weight: masked_dos takes no", "key of shift_agnostic_mse"),
+        ("loss.mtt::b.grad_weight: shift_agnostic_mse takes no 'grad_weight'", "key of masked_dos"),
+        ("loss.mtt::b.extra_targets: shift_agnostic_mse takes no", "key of masked_dos"),
+        ("loss.mtt::b.delta: shift_agnostic_mse takes no", "key of huber"),
+        "loss.mtt::c.grad_penalty_weight: found nan, expected a finite number",
+        "loss.mtt::c.energy_step: found -0.05, expected a finite number > 0",
+        "loss.mtt::c.int_weight: found 'two' (a string), expected a finite number",
+        ("unknown loss type 'shift_agnostic_mae'", "did you mean 'shift_agnostic_mse'?"),
+    ),
+    _invalid(
         "weights that are no finite number",
         """
         loss:
@@ -303,6 +321,18 @@ INVALID = [
         "loss: {energy: {type: masked_dos, convention: §metatrain-2026}, mtt::b: {type: masked_dos, convention: §2}}",
         ("loss.energy.convention: unknown convention 'metatrain-2026'", "did you mean 'metatrain-2026.2'?"),
         ("loss.mtt::b.convention: found 2, expected one of documented, intended",),
+    ),
+    _invalid(
+        "a convention of the other loss",
+        """
+        loss:
+          mtt::a: {type: shift_agnostic_mse, convention: §metatrain-2026.2}
+          mtt::b: {type: shift_agnostic_mse, convention: §documented}
+          mtt::c: {type: masked_dos, convention: §metatrain-2026.3}
+        """,
+        ("loss.mtt::a.convention: unknown convention 'metatrain-2026.2'", "did you mean 'metatrain-2026.3'?"),
+        ("loss.mtt::b.convention: unknown convention 'documented'", "intended, metatrain-2026.3"),
+        ("loss.mtt::c.convention: unknown convention 'metatrain-2026.3'", "did you mean 'metatrain-2026.2'?"),
     ),
     # Gradients
     _invalid(

@@ -203,6 +203,29 @@ VALID = [
         "loss: {mtt::dos: {type: masked_dos, weight: -1, grad_weight: 0, int_weight: -0.5, extra_targets: 0}}",
         {"mtt::dos": target("masked_dos", -1.0, grad_weight=0.0, int_weight=-0.5, extra_targets=0)},
     ),
+    _valid(
+        "shift_agnostic_mse takes its keys and fills none of them in",
+        """
+        loss:
+          mtt::dos:
+            type: shift_agnostic_mse
+            grad_penalty_weight: 1e-4
+            int_weight: 2
+            energy_step: .5E-1
+            convention: metatrain-2026.3
+          mtt::dos2: shift_agnostic_mse
+        """,
+        {
+            "mtt::dos": target(
+                "shift_agnostic_mse",
+                grad_penalty_weight=1e-4,
+                int_weight=2.0,
+                energy_step=0.05,
+                convention="metatrain-2026.3",
+            ),
+            "mtt::dos2": target("shift_agnostic_mse"),
+        },
+    ),
     # Gradients
     _valid(
         "forces and stress become positions and strain, and count as named",

@@ -257,6 +257,7 @@ def test_the_json_file_has_all_of_it(command: list[str], tmp_path: Path, capsys:
     assert dos["alignment"] == {
         "structures": 5,
         "shifts": 7,
+        "padding": 0,
         "energy_step": 0.05,
         "smallest": 0,
         "median": 2.0,
@@ -264,6 +265,7 @@ def test_the_json_file_has_all_of_it(command: list[str], tmp_path: Path, capsys:
         "tied": 1,
         "at_first": 2,
         "at_last": 1,
+        "in_padding": 0,
         "empty_masks": 1,
         "counted": 0.6,
     }

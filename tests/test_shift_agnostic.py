@@ -152,7 +152,8 @@ def test_structures_without_any_target(convention):
     assert not found.terms.dos[1]
     alone = check_agnostic(predictions, np.full((3, 17), np.nan), convention)
     assert alone.shift.tolist() == [0, 0, 0]
-    assert alone.tied.tolist() == [True, True, False] or not alone.in_padding.any()
+    assert alone.tied.all()
+    assert not alone.in_padding.any()  # a window of 17 points reaches the prediction, whatever counts of it
 
 
 def test_what_a_missing_target_reads():

@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import ast
+import math
 import re
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
 import oracle
+import oracle_agnostic
 import pytest
 
 import refloss
-from refloss.conventions import MASKED_DOS
+from refloss.conventions import MASKED_DOS, SHIFT_AGNOSTIC, Convention
 from refloss.section import LOSS_TYPES
 from refloss.spectra import MARGIN, PET_MAD_DOS, WIDTH
 
 PAGE = (Path(__file__).parents[1] / "docs" / "specification.md").read_text(encoding="utf-8")
 EXAMPLE = PAGE.partition("### Worked example")[2].partition("\n## ")[0]
+AGNOSTIC = PAGE.partition("\n## 4. ")[2].partition("\n## ")[0]
 DX = Fraction(0.05)
 
 
@@ -30,10 +33,11 @@ def tables(text: str) -> dict[str, list[list[str]]]:
     }
 
 
-def example() -> dict[str, Any]:
+def example(text: str = EXAMPLE) -> dict[str, Any]:
     """Return the arrays of the example."""
-    code = ast.parse(re.search(r"```python\n(.*?)```", EXAMPLE, re.DOTALL)[1])
-    return {node.targets[0].id: ast.literal_eval(node.value) for node in code.body}
+    code = ast.parse(re.search(r"```python\n(.*?)```", text, re.DOTALL)[1].replace("nan", "None"))
+    arrays = {node.targets[0].id: ast.literal_eval(node.value) for node in code.body}
+    return {name: [[math.nan if x is None else x for x in row] for row in rows] for name, rows in arrays.items()}
 
 
 def assert_printed(printed: str, exact: Fraction | float) -> None:
@@ -79,14 +83,36 @@ def test_the_package_gives_the_figures_of_the_example(convention: str) -> None:
     assert [row[2] for row in PARTS if row[0] == convention] == [str(s) for s in result.shift]
 
 
-def test_the_convention_table_is_that_of_the_package() -> None:
-    heading = next(line for line in tables(PAGE) if line.startswith("| switch |"))
-    rows = tables(PAGE)[heading]
+@pytest.mark.parametrize("convention", SHIFT_AGNOSTIC)
+def test_the_example_of_shift_agnostic_mse(convention: str) -> None:
+    landscapes, parts = list(tables(AGNOSTIC).values())[-2:]
+    arrays = example(AGNOSTIC)
+    exact = oracle_agnostic.shift_agnostic_mse(**arrays, convention=oracle_agnostic.CONVENTIONS[convention])
+    result = refloss.shift_agnostic_mse(**arrays, convention=convention)
+    assert landscapes == [
+        [str(b), *(str(height) for height in structure.landscape)] for b, structure in enumerate(exact.structures)
+    ]
+    listed = [row[1:] for row in parts if row[0] == convention]
+    assert [row[:2] for row in listed] == [[str(b), str(s)] for b, s in enumerate(result.shift)]
+    for row, structure in zip(listed, exact.structures, strict=True):
+        figures = (structure.dos, structure.front_tail, structure.unmasked_gradient, structure.cumulative)
+        for printed, figure in zip(row[2:], (*figures, structure.total), strict=True):
+            assert_printed(printed, figure)
+    assert {row[0] for row in parts} == set(SHIFT_AGNOSTIC)
+    assert_printed(re.search(rf"([\d.]+) \(`{convention}`\)", AGNOSTIC)[1], exact.value)
+    assert result.value == pytest.approx(float(exact.value), rel=1e-15)
+    assert (result.tied.tolist(), result.in_padding.tolist()) == ([False, True], [False, True])
+
+
+@pytest.mark.parametrize(("text", "conventions"), [(PAGE, MASKED_DOS), (AGNOSTIC, SHIFT_AGNOSTIC)])
+def test_the_convention_tables_are_those_of_the_package(text: str, conventions: dict[str, Convention]) -> None:
+    heading = next(line for line in tables(text) if line.startswith("| switch |"))
+    rows = tables(text)[heading]
     names = re.findall(r"`([^`]+)`", heading)
-    assert names == list(MASKED_DOS)
+    assert names == list(conventions)
     switches = {row[0].split("`")[0]: row[1:] for row in rows}
     for column, name in enumerate(names):
-        convention = MASKED_DOS[name]
+        convention = conventions[name]
         for switch in ("objective", "gradient_points", "stencil", "cumulative", "cumulated"):
             assert re.match(r"[\w+]+", switches[switch][column])[0] == getattr(convention, switch)
         assert switches["front_tail"][column] == ("yes" if convention.front_tail else "no")

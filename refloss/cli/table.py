@@ -92,11 +92,16 @@ def _alignment(name: str, told: TermSummary, alignment: Alignment) -> Table:
     median = f"median {alignment.median:g} ({alignment.median * step:.6g} eV)"
     table.add_row("shifts", f"{points} points ({energies} eV), {median}")
     if last == 0:
-        table.add_row("range", "one shift: predictions are as wide as targets, there is nothing to align")
+        zeros = " with the zeros beside them" if alignment.padding else ""
+        table.add_row("range", f"one shift: predictions{zeros} are as wide as targets, there is nothing to align")
     else:
-        table.add_row("range", f"0 to {last} points of {step:g} eV")
+        rest = f", {alignment.padding} moves nothing" if alignment.padding else ""
+        table.add_row("range", f"0 to {last} points of {step:g} eV{rest}")
         table.add_row("at an edge", _alarm((alignment.at_first, "at 0"), (alignment.at_last, f"at {last}")))
         table.add_row("ties", _alarm((alignment.tied, "with another shift that is exactly as good")))
+    if alignment.padding:
+        where = "in the zeros beside the prediction, where the misfit has no gradient"
+        table.add_row("in padding", _alarm((alignment.in_padding, where)))
     table.add_row("empty masks", _alarm((alignment.empty_masks, "in which nothing counts")))
     table.add_row("masks", f"{100 * alignment.counted:.4g} % of the targets' points count")
     return table

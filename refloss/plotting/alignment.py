@@ -32,14 +32,16 @@ def plot_alignment(
     out is shaded. Right: the objective at every shift with the best, the runner-up and, where there is one, the rival
     (the best other local minimum).
 
-    A shift of s points pairs the target's point i with the prediction's point s + i. The unaligned prediction is the
-    layout's: both end at the same energy, which is shift E; from there the alignment moves the prediction up in
-    energy by E − s points. The title names both.
+    For `masked_dos` a shift of s points pairs the target's point i with the prediction's point s + i. The unaligned
+    prediction is the layout's: both end at the same energy, which is shift E; from there the alignment moves the
+    prediction up in energy by E − s points. For `shift_agnostic_mse` the unaligned prediction begins where the target
+    does, which is shift P, and the alignment moves it up by P − s points, or down; beyond its ends it is zero. The
+    title names both.
 
     Parameters
     ----------
     result : AlignedResult
-        What `refloss.masked_dos` returned.
+        What `refloss.masked_dos` or `refloss.shift_agnostic_mse` returned.
     b : int
         Which structure, from 0.
     energy_range : (low, high), optional
@@ -59,7 +61,7 @@ def plot_alignment(
 
     References
     ----------
-    docs/specification.md, section 3.
+    docs/specification.md, sections 3 and 4.
     """
     data = alignment_data(result, b)
     low, high = data.support if energy_range is None else energy_limits(energy_range)
@@ -92,10 +94,12 @@ def plot_alignment(
 
 def _title(data: AlignmentData) -> str:
     if data.moved:
-        points = f"{data.moved} point{'s' * (data.moved > 1)}"
-        moves = f"moves the prediction up by {points} ({_ev(data.moved * data.step)})"
+        count, way = abs(data.moved), "up" if data.moved > 0 else "down"
+        moves = f"moves the prediction {way} by {count} point{'s' * (count > 1)} ({_ev(count * data.step)})"
     else:
         moves = "leaves the prediction where it lies"
+    if data.in_padding:
+        moves += ", off the target"
     return (
         f"structure {data.structure}: loss {data.loss:.5g}   ·   {data.caption}\n"
         f"shift {data.shift} points ({_ev(data.shift * data.step)}), which {moves}"
@@ -128,7 +132,7 @@ def _density(ax: Axes, data: AlignmentData, shown: Booleans, predicted: Booleans
     ax.plot(
         data.prediction_energy[predicted],
         data.prediction[predicted],
-        label=f"prediction, unaligned (shift {data.shifts[-1]})",
+        label=f"prediction, unaligned (shift {data.rest})",
         zorder=1.5,
         **unaligned,
     )
@@ -188,7 +192,7 @@ def _objective(ax: Axes, data: AlignmentData) -> None:
     from matplotlib.ticker import MaxNLocator
 
     finite = np.isfinite(data.objective)
-    ax.set_xlabel("shift (points)")
+    ax.set_xlabel(f"shift (points; {data.rest} moves nothing)" if data.padding else "shift (points)")
     ax.set_ylabel(data.objective_label)
     ev = ax.secondary_xaxis("top", functions=(lambda s: np.multiply(s, data.step), lambda e: np.divide(e, data.step)))
     ev.set_xlabel("shift (eV)")

@@ -1,11 +1,12 @@
 """What the pictures show, as arrays: pure functions from a result to frozen data, without matplotlib.
 
-B structures, N target points, E extra points, S = E + 1 shifts. Energies in eV, densities of states in states/eV.
+B structures, N target points, P prediction points, S shifts. Energies in eV, densities of states in states/eV.
 
-Where a prediction lies. It has E points more than its target, and its layout begins E points lower, so that both end
-at the same energy: point j has the energy ``energy[0] + (j − E) · step`` (docs/specification.md, section 7). That is
-the *unaligned* prediction, shift E. At shift s the target's point i meets point s + i, so that aligning moves the
-prediction up in energy by E − s points, never down.
+Where a prediction lies. For `masked_dos` it has E points more than its target, and its layout begins E points lower,
+so that both end at the same energy: point j has the energy ``energy[0] + (j − E) · step`` (docs/specification.md,
+section 7). That is the *unaligned* prediction, shift E. At shift s the target's point i meets point s + i, so that
+aligning moves the prediction up in energy by E − s points, never down. For `shift_agnostic_mse` both begin at the same
+energy; that is shift P (section 4), and aligning moves the prediction by P − s points, up or down.
 """
 
 from __future__ import annotations
@@ -50,7 +51,7 @@ class AlignmentData:
         The energy step, eV.
     target, aligned, residual : (N,)
         States/eV; residual = aligned − target, also where the mask is false.
-    prediction_energy, prediction : (N + E,)
+    prediction_energy, prediction : (P,)
         The unaligned prediction, at the energies of its layout (see the module).
     mask : (N,) bool
         Where the target counts.
@@ -66,11 +67,17 @@ class AlignmentData:
     objective_label : str
     shift, runner_up, rival : int
         In points; −1 where there is none.
+    rest : int
+        The shift of the unaligned prediction: E, or P.
+    padding : int
+        Zeros on both sides of the prediction.
+    in_padding : bool
+        Whether the target meets these zeros alone.
     margin : float
         objective(runner_up) − objective(shift); inf where there is no runner-up.
     tied : bool
     moved : int
-        E − shift: how many points the alignment moves the prediction up.
+        rest − shift: how many points the alignment moves the prediction up.
     support : (low, high)
         The energies worth looking at: the stretch that holds most of the target's states.
     """
@@ -99,6 +106,9 @@ class AlignmentData:
     shift: int
     runner_up: int
     rival: int
+    rest: int
+    padding: int
+    in_padding: bool
     margin: float
     tied: bool
     moved: int
@@ -118,11 +128,11 @@ class MasksData:
 
     Attributes
     ----------
-    kind : (B, N + 2E) uint8
+    kind : (B, N + 2 · extra) uint8
         `NOTHING` (no prediction there), `OUTSIDE` (predicted, but outside the aligned window), `MASKED_OUT` or
         `COUNTS`.
-    energy : (N + 2E,)
-        Of the columns, eV; the target's own are columns E to E + N − 1.
+    energy : (N + 2 · extra,)
+        Of the columns, eV; the target's own are columns extra to extra + N − 1.
     energy_label : str
     step : float
         eV.
@@ -132,7 +142,9 @@ class MasksData:
     shift : (B,) int
     tied : (B,) bool
     extra : int
-        E.
+        How far predictions can reach beyond the target, points; E for `masked_dos`.
+    shifts : int
+        S.
     caption : str
     """
 
@@ -145,6 +157,7 @@ class MasksData:
     shift: Integers
     tied: Booleans
     extra: int
+    shifts: int
     caption: str
 
 
@@ -162,11 +175,11 @@ class TermsData:
         The structures' numbers.
     labels : tuple of str, T
     contributions : (T, B)
-        Weighted; they add up to `total`. states²/eV, the weights carrying what their terms differ by.
+        Weighted; they add up to `total`. In `unit`, the weights carrying what their terms differ by.
     bottoms : (T, B)
         Where each bar begins: what adds to the loss is stacked upwards from 0, what takes from it downwards.
     total : (B,)
-    caption : str
+    unit, caption : str
     """
 
     order: Integers
@@ -174,6 +187,7 @@ class TermsData:
     contributions: Floats
     bottoms: Floats
     total: Floats
+    unit: str
     caption: str
 
 
@@ -197,8 +211,10 @@ def alignment_data(result: AlignedResult, b: int = 0) -> AlignmentData:
     """
     structures, points = result.targets.shape
     b = _structure(b, structures)
-    extra, shift = result.shifts - 1, int(result.shift[b])
-    energy, label = _energies(result, 0)
+    # The shift at which a prediction lies where its layout has it, and how far it begins below the target then.
+    rest, shift, width = result.padding or result.shifts - 1, int(result.shift[b]), result.predictions.shape[1]
+    before = rest - result.padding
+    energy, label = _energies(result, 0, 0)
     target, aligned, mask = result.targets[b], result.aligned[b], result.mask[b]
     squares = result.convention.cumulated == "squares"
     cumulated = [_cumulated(f**2 if squares else f, result.energy_step) for f in (target, aligned)]
@@ -214,7 +230,7 @@ def alignment_data(result: AlignedResult, b: int = 0) -> AlignmentData:
         target=target,
         aligned=aligned,
         residual=aligned - target,
-        prediction_energy=_energies(result, extra)[0][: points + extra],
+        prediction_energy=_energies(result, before, max(width - before - points, 0))[0][:width],
         prediction=result.predictions[b],
         mask=mask,
         masked_out=_runs(~mask, energy, result.energy_step),
@@ -223,13 +239,16 @@ def alignment_data(result: AlignedResult, b: int = 0) -> AlignmentData:
         cumulative_label="cumulated DOS²\n(states²/eV)" if squares else "cumulated DOS\n(electrons)",
         shifts=np.arange(result.shifts, dtype=np.int64),
         objective=result.landscape()[b],
-        objective_label=_OBJECTIVES[result.convention.objective],
+        objective_label=f"{_OBJECTIVES[result.convention.objective]} ({_unit(result)})",
         shift=shift,
         runner_up=int(result.runner_up[b]),
         rival=int(result.rival().shift[b]),
+        rest=rest,
+        padding=result.padding,
+        in_padding=bool(result.in_padding[b]),
         margin=float(result.margin[b]),
         tied=bool(result.tied[b]),
-        moved=extra - shift,
+        moved=rest - shift,
         support=_support(energy, target if target.any() else aligned),
     )
 
@@ -237,10 +256,11 @@ def alignment_data(result: AlignedResult, b: int = 0) -> AlignmentData:
 def masks_data(result: AlignedResult) -> MasksData:
     """Return what `plot_masks` draws."""
     points = result.targets.shape[1]
-    extra = result.shifts - 1
-    energy, label = _energies(result, extra)
+    extra = max(result.shifts - 1 - result.padding, 0)
+    energy, label = _energies(result, extra, extra)
     column = np.arange(points + 2 * extra) - extra  # the target's point at each column
-    first, last = -result.shift, points - 1 + extra - result.shift
+    first = result.padding - result.shift
+    last = first + result.predictions.shape[1] - 1
     inside = (column >= first[:, None]) & (column <= last[:, None])
     kind = np.where(inside, np.uint8(OUTSIDE), np.uint8(NOTHING))
     kind[:, extra : extra + points] = np.where(result.mask, np.uint8(COUNTS), np.uint8(MASKED_OUT))
@@ -254,6 +274,7 @@ def masks_data(result: AlignedResult) -> MasksData:
         shift=result.shift,
         tied=result.tied,
         extra=extra,
+        shifts=result.shifts,
         caption=_caption(result),
     )
 
@@ -270,7 +291,7 @@ def terms_data(result: AlignedResult) -> TermsData:
     contributions = np.stack(list(bars.values()))[:, order]
     up, down = np.maximum(contributions, 0.0), np.minimum(contributions, 0.0)
     below = np.where(contributions < 0, np.cumsum(down, axis=0) - down, np.cumsum(up, axis=0) - up)
-    return TermsData(order, tuple(bars), contributions, below, total[order], _caption(result))
+    return TermsData(order, tuple(bars), contributions, below, total[order], _unit(result), _caption(result))
 
 
 def pointwise_data(delta: float = 1.0) -> PointwiseData:
@@ -311,9 +332,9 @@ def energy_limits(energy_range: Any) -> tuple[float, float]:
 
 
 _OBJECTIVES: Final = {
-    "dos": "objective D (states²/eV)",
-    "dos+front_tail": "objective D + F (states²/eV)",
-    "total": "objective: the whole loss (states²/eV)",
+    "dos": "objective D",
+    "dos+front_tail": "objective D + F",
+    "total": "objective: the whole loss",
 }
 
 
@@ -330,14 +351,19 @@ def _caption(result: AlignedResult) -> str:
     return f"{structures}, not reduced (convention {result.convention.name})"
 
 
-def _energies(result: AlignedResult, beyond: int) -> tuple[Floats, str]:
-    """Return the energies of the target's points and of `beyond` more on both sides, and the axis label."""
+def _unit(result: AlignedResult) -> str:
+    """Return the unit of D: an integral, or, where predictions stand between zeros, a sum without energy step."""
+    return "states²/eV²" if result.padding else "states²/eV"
+
+
+def _energies(result: AlignedResult, before: int, behind: int) -> tuple[Floats, str]:
+    """Return the energies of the target's points, of some more before and behind them, and the axis label."""
     points, grid = result.targets.shape[1], result.energy_grid
     if grid is None:
-        return result.energy_step * np.arange(-beyond, points + beyond, dtype=np.float64), RELATIVE
+        return result.energy_step * np.arange(-before, points + behind, dtype=np.float64), RELATIVE
     step = (grid[-1] - grid[0]) / (points - 1)
-    outside = step * np.arange(1, beyond + 1)
-    return np.concatenate([grid[0] - outside[::-1], grid, grid[-1] + outside]), ABSOLUTE
+    lower, higher = step * np.arange(before, 0, -1), step * np.arange(1, behind + 1)
+    return np.concatenate([grid[0] - lower, grid, grid[-1] + higher]), ABSOLUTE
 
 
 def _runs(chosen: Booleans, energy: Floats, step: float) -> Floats:

@@ -24,12 +24,13 @@ def plot_masks(
     """Draw structures × energy: what counts, what is masked out, and where each aligned prediction begins and ends.
 
     The window of a prediction that is compared with the target covers the target's energies; what is predicted below
-    it (as many points as the shift) and above it is drawn beside. The panel at the right shows the shifts.
+    it (for `masked_dos` as many points as the shift) and above it is drawn beside. The panel at the right shows the
+    shifts.
 
     Parameters
     ----------
     result : AlignedResult
-        What `refloss.masked_dos` returned.
+        What `refloss.masked_dos` or `refloss.shift_agnostic_mse` returned.
     energy_range : (low, high), optional
         What to show, in eV, on the axis that the figure uses; otherwise all.
     fig : Figure or SubFigure, optional
@@ -46,7 +47,7 @@ def plot_masks(
 
     References
     ----------
-    docs/specification.md, section 3.
+    docs/specification.md, sections 3 and 4.
     """
     data = masks_data(result)
     half = data.step / 2
@@ -116,8 +117,8 @@ def _shifts(ax: Axes, data: MasksData) -> None:
         ties: dict[str, Any] = {"marker": "D", "color": style.VERMILLION, "mfc": "white", "label": "tied"}
         ax.plot(data.shift[data.tied], number[data.tied], **ties, **look)
         ax.legend(loc="lower left", bbox_to_anchor=(0, 1.0))
-    margin = max(0.03 * data.extra, 0.5)
-    ax.set_xlim(-margin, data.extra + margin)
+    margin = max(0.03 * (data.shifts - 1), 0.5)
+    ax.set_xlim(-margin, data.shifts - 1 + margin)
     ax.xaxis.set_major_locator(MaxNLocator(nbins=4, steps=[1, 2, 5, 10], integer=True, min_n_ticks=1))
     ax.tick_params(labelleft=False)
     ax.set_xlabel(f"shift (points of {data.step:.4g} eV)")

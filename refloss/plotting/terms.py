@@ -25,7 +25,7 @@ def plot_terms(result: AlignedResult, *, most: int = 40, ax: Axes | None = None)
     Parameters
     ----------
     result : AlignedResult
-        What `refloss.masked_dos` returned.
+        What `refloss.masked_dos` or `refloss.shift_agnostic_mse` returned.
     most : int, default 40
         How many structures to draw at most; the figure says how many it leaves out.
     ax : Axes, optional
@@ -42,7 +42,7 @@ def plot_terms(result: AlignedResult, *, most: int = 40, ax: Axes | None = None)
 
     References
     ----------
-    docs/specification.md, section 3.
+    docs/specification.md, sections 3 and 4.
     """
     if whole_number("most", most) < 1:
         raise InputError(f"most: found {most!r}, expected an integer ≥ 1")
@@ -51,7 +51,7 @@ def plot_terms(result: AlignedResult, *, most: int = 40, ax: Axes | None = None)
     with style.axes(ax, (8.4, 4.2)) as panel:
         _bars(panel, data, drawn)
         panel.set_xlabel(_which(data, drawn))
-        panel.set_ylabel("weighted terms of the loss (states²/eV)")
+        panel.set_ylabel(f"weighted terms of the loss ({data.unit})")
         panel.set_title(data.caption, loc="left", pad=24, fontsize="large")
         if not result.mask.any():
             style.say(panel, "no valid data: every mask is empty")

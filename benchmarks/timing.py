@@ -1,0 +1,110 @@
+"""Contestants timed side by side: in turns, so that whatever else the machine does meets them all alike."""
+
+from __future__ import annotations
+
+import os
+import statistics
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+PAUSE = 0.25
+"""Seconds of rest before a contestant's turn: OpenMP's threads spin for a while after their work is done."""
+
+QUIET = 0.1
+"""How much of one core other processes may take before a turn has to wait."""
+
+
+@dataclass(frozen=True)
+class Times:
+    """The times of one contestant's calls, in seconds."""
+
+    seconds: tuple[float, ...]
+
+    @property
+    def median(self) -> float:
+        """The figure that every ratio is made of."""
+        return statistics.median(self.seconds)
+
+    def to_dict(self, share: float) -> dict[str, float]:
+        """Return median, quartiles and extremes, divided by `share`, the number of structures or elements."""
+        quartiles = (
+            statistics.quantiles(self.seconds, method="inclusive") if len(self.seconds) > 1 else [self.median] * 3
+        )
+        lower, median, upper = (quartile / share for quartile in quartiles)
+        return {
+            "median": median,
+            "lower_quartile": lower,
+            "upper_quartile": upper,
+            "fastest": min(self.seconds) / share,
+            "calls": len(self.seconds),
+        }
+
+
+def race(contestants: Mapping[str, Callable[[], Any]], *, rounds: int, turn: float = 0.25) -> dict[str, Times]:
+    """Time each contestant in each of the rounds, for about `turn` seconds or 25 calls, but at least once."""
+    calls: dict[str, int] = {}
+    seconds: dict[str, list[float]] = {name: [] for name in contestants}
+    for name, contestant in contestants.items():
+        took = _seconds(contestant)  # what compiles, or touches its memory for the first time, does so here
+        calls[name] = min(max(int(turn / (_seconds(contestant) if took < 1 else took)), 1), 25)
+    for _ in range(rounds):
+        for name, contestant in contestants.items():
+            wait_for_quiet()
+            if calls[name] > 1:
+                contestant()  # brings its inputs back into the caches
+            seconds[name] += [_seconds(contestant) for _ in range(calls[name])]
+    return {name: Times(tuple(found)) for name, found in seconds.items()}
+
+
+class Others:
+    """How many cores other processes have kept busy since this was made; None where the system does not tell."""
+
+    def __init__(self) -> None:
+        self._began, self._all, self._own = time.perf_counter(), _busy(), _own()
+
+    def cores(self) -> float | None:
+        """Return the average since then."""
+        if self._all is None:
+            return None
+        busy = (_busy() or 0.0) - self._all - (_own() - self._own)
+        return max(busy, 0.0) / (time.perf_counter() - self._began)
+
+
+patience = 0.0
+"""Seconds that are still left for waiting until other processes are quiet."""
+
+
+def wait_for_quiet() -> None:
+    """Pause, and again until other processes are quiet or there is no patience left."""
+    global patience  # noqa: PLW0603
+    while True:
+        others = Others()
+        time.sleep(PAUSE)
+        if patience <= 0 or (others.cores() or 0.0) <= QUIET:
+            return
+        patience -= PAUSE
+
+
+def _busy() -> float | None:
+    """Return the processor seconds that all processes have taken since the machine started."""
+    path = Path("/proc/stat")
+    if not path.exists():
+        return None
+    user, nice, system, _, _, interrupts, soft, steal = map(int, path.read_text().split()[1:9])
+    return (user + nice + system + interrupts + soft + steal) / os.sysconf("SC_CLK_TCK")
+
+
+def _own() -> float:
+    times = os.times()
+    return times.user + times.system + times.children_user + times.children_system
+
+
+def _seconds(work: Callable[[], Any]) -> float:
+    start = time.perf_counter()
+    result = work()
+    end = time.perf_counter()
+    del result  # after the clock has stopped: what a result costs to throw away is not the contestant's
+    return end - start
