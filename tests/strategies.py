@@ -168,6 +168,69 @@ def small_integers(rng: np.random.Generator, batch: int, points: int, extra: int
     )
 
 
+def integers(rng: np.random.Generator, batch: int, points: int, extra: int) -> Case:
+    """Return whole numbers: with a dyadic energy step every figure is a short binary number."""
+    case = generic(rng, batch, points, extra)
+    return Case(np.round(9 * case.predictions), np.round(9 * case.targets), case.mask)
+
+
+def isolated(rng: np.random.Generator, batch: int, points: int, extra: int) -> Case:
+    """Return masks of single points, and in every second structure of all points but single ones."""
+    case = generic(rng, batch, points, extra)
+    alone = np.arange(points) % rng.integers(2, 6) == rng.integers(0, 2)
+    mask = np.repeat(alone[None], batch, axis=0)
+    mask[1::2] = ~mask[1::2]
+    return Case(case.predictions, case.targets, mask)
+
+
+def all_true(rng: np.random.Generator, batch: int, points: int, extra: int) -> Case:
+    """Return masks that leave nothing out: the unmasked gradient has no points in the window."""
+    case = generic(rng, batch, points, extra)
+    return Case(case.predictions, case.targets, np.ones_like(case.mask))
+
+
+def edges(rng: np.random.Generator, batch: int, points: int, extra: int) -> Case:
+    """Return predictions that fit at the first shift, or at the last."""
+    return fitted(rng, points, extra, rng.choice([0, extra], batch).tolist(), 0.01)
+
+
+def exponents(rng: np.random.Generator, batch: int, points: int, extra: int) -> Case:
+    """Return numbers of any magnitude beside each other, 2^−90 to 2^90."""
+    case = generic(rng, batch, points, extra)
+    return Case(
+        np.ldexp(case.predictions, rng.integers(-90, 91, case.predictions.shape)),
+        np.ldexp(case.targets, rng.integers(-90, 91, case.targets.shape)),
+        case.mask,
+    )
+
+
+def runs(rng: np.random.Generator, batch: int, points: int, extra: int) -> Case:
+    """Return predictions of a few constant pieces, zeros in front: some windows are alike, and most are not."""
+    case = generic(rng, batch, points, extra)
+    heights = rng.choice([0.0, 0.0, 0.3, -1.7], (batch, points + extra))
+    pieces = rng.random((batch, points + extra)) < 1.5 / points
+    pieces[:, 0] = True
+    heights[:, 0] = 0.0
+    latest = np.maximum.accumulate(np.where(pieces, np.arange(points + extra), 0), axis=1)
+    return case.replace_predictions(np.take_along_axis(heights, latest, axis=1))
+
+
+def cancelling_stencil(rng: np.random.Generator, batch: int, points: int, extra: int) -> Case:
+    """Return predictions of three magnitudes, 2^90, 2^40 and 1, of which the backward difference leaves the last.
+
+    3 · 16 X − 16 · 3 X + 36 · 4 Y − 48 · 3 Y + 25 z, at every fifth point; only there the mask is false.
+    """
+    case = generic(rng, batch, points, extra)
+    column = np.arange(points + extra)
+    wholes = rng.integers(1, 9, (batch, points + extra)) // 1.0
+    block = np.take_along_axis(wholes, np.broadcast_to(column // 5, wholes.shape), axis=1)
+    factor = np.array([16 * 2.0**90, 3 * 2.0**90, 4 * 2.0**40, 3 * 2.0**40, 0.0])[column % 5]
+    predictions = np.where(column % 5 == 4, case.predictions, factor * block)
+    shift = int(rng.integers(0, extra + 1))
+    mask = np.broadcast_to((np.arange(points) + shift) % 5 != 4, (batch, points)).copy()
+    return Case(predictions, predictions[:, shift : shift + points].copy(), mask)
+
+
 HARD: dict[str, Callable[[np.random.Generator, int, int, int], Case]] = {
     "generic": generic,
     "trained": trained,
@@ -181,6 +244,13 @@ HARD: dict[str, Callable[[np.random.Generator, int, int, int], Case]] = {
     "plateau": plateau,
     "empty masks": empty_masks,
     "small integers": small_integers,
+    "integers": integers,
+    "isolated points": isolated,
+    "all-true masks": all_true,
+    "edges": edges,
+    "exponents": exponents,
+    "runs": runs,
+    "cancelling stencil": cancelling_stencil,
 }
 
 
