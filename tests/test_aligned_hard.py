@@ -174,6 +174,7 @@ def density_of_states(rng):
     return Case(smooth[None], smooth[None, 137 : 137 + 4606].copy(), (np.arange(4606) < 4100)[None])
 
 
+@pytest.mark.large
 @pytest.mark.parametrize("convention", ["documented", "intended"])
 def test_the_size_of_a_real_density_of_states(convention):
     rng = np.random.default_rng(19)
@@ -183,6 +184,7 @@ def test_the_size_of_a_real_density_of_states(convention):
     assert check(noisy, convention, landscape=False, grad=grad).shift[0] == 137
 
 
+@pytest.mark.large
 def test_a_real_density_of_states_but_for_one_ulp():
     case = density_of_states(np.random.default_rng(20))
     near = case.replace_predictions(np.nextafter(case.predictions, np.inf))

@@ -185,7 +185,17 @@ def assert_same_bits(monkeypatch: pytest.MonkeyPatch, call: Callable[[], Any]) -
     assert all(other == found[0] for other in found)
 
 
-@pytest.mark.parametrize("size", [1, 7, CHUNK - 1, CHUNK, CHUNK + 1, 3 * CHUNK - 1, 9 * CHUNK + 5])
+@pytest.mark.parametrize(
+    "size",
+    [
+        1,
+        7,
+        CHUNK - 1,
+        CHUNK,
+        CHUNK + 1,
+        *(pytest.param(n, marks=pytest.mark.large) for n in (3 * CHUNK - 1, 9 * CHUNK + 5)),
+    ],
+)
 @pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
 def test_pointwise_losses(monkeypatch: pytest.MonkeyPatch, size: int, reduction: str) -> None:
     rng = np.random.default_rng(size)
@@ -224,6 +234,7 @@ def work_to_share() -> tuple[Callable[[], list[bytes]], list[bytes]]:
     return call, call()
 
 
+@pytest.mark.large
 def test_eight_callers_at_once(three: None) -> None:
     call, expected = work_to_share()
     start = threading.Barrier(8)
@@ -271,6 +282,7 @@ def test_a_forked_child_has_a_pool_of_its_own(three: None) -> None:
     assert call() == expected  # and the parent keeps its own
 
 
+@pytest.mark.large
 @needs_fork
 def test_a_child_that_is_forked_while_the_pool_is_at_work(three: None) -> None:
     call, expected = work_to_share()
@@ -290,6 +302,7 @@ def test_a_child_that_is_forked_while_the_pool_is_at_work(three: None) -> None:
     assert statuses == [0, 0, 0]
 
 
+@pytest.mark.large
 @needs_fork
 def test_a_fork_from_within_the_work(three: None) -> None:
     call, expected = work_to_share()

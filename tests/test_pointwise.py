@@ -53,7 +53,7 @@ def test_generic(loss, shape, masked, reduction, grad):
     check(loss, predictions, targets, mask if masked else None, reduction, 0.8, grad)
 
 
-@pytest.mark.parametrize("size", [4095, 4096, 4097, 70_001])
+@pytest.mark.parametrize("size", [4095, 4096, 4097, pytest.param(70_001, marks=pytest.mark.large)])
 @pytest.mark.parametrize("loss", LOSSES)
 def test_many_elements(loss, size):
     predictions, targets, mask = generic(np.random.default_rng(size), (size,))
@@ -194,6 +194,7 @@ def test_the_order_of_the_elements_does_not_matter(loss, reduction):
     assert abs(one - other) <= math.ulp(one)
 
 
+@pytest.mark.large
 def test_the_same_bits_with_any_number_of_threads(monkeypatch):
     predictions, targets, mask = generic(np.random.default_rng(17), (300_007,))
     found = []

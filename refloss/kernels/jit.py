@@ -49,21 +49,7 @@ def kernel(*arguments: Any) -> Callable[[Callable[..., Any]], Any]:
 
     def compile_and_cache(function: Callable[..., Any]) -> Any:
         dispatcher = helper(function)
-        if not COMPILED:
-            return _silent(function)
-        try:
-            dispatcher.enable_caching()
-            # A private attribute, for which Numba offers nothing public: the stamp that a cached kernel must carry.
-            index = dispatcher._cache._cache_file
-            index._source_stamp = (index._source_stamp, _SOURCES, numba.config.BOUNDSCHECK)  # type: ignore[attr-defined]
-        except RuntimeError as error:  # it finds no folder that it can write
-            _warn_uncached(str(error))
-        try:
-            dispatcher.compile(types.void(*arguments))
-        except OSError as error:  # it is compiled, and cannot be written
-            _warn_uncached(str(error))
-        dispatcher.disable_compile()
-        return dispatcher
+        return _compiled(dispatcher, arguments) if COMPILED else _silent(function)
 
     return compile_and_cache
 
@@ -73,8 +59,25 @@ def helper(function: Callable[..., Any]) -> Any:
     return numba.njit(nogil=True, error_model="numpy")(function)
 
 
+def _compiled(dispatcher: Any, arguments: tuple[Any, ...]) -> Any:  # pragma: no cover (only where the JIT is on)
+    """Compile a kernel, or load it from where it was kept."""
+    try:
+        dispatcher.enable_caching()
+        # A private attribute, for which Numba offers nothing public: the stamp that a cached kernel must carry.
+        index = dispatcher._cache._cache_file
+        index._source_stamp = (index._source_stamp, _SOURCES, numba.config.BOUNDSCHECK)  # type: ignore[attr-defined]
+    except RuntimeError:  # so says Numba where no folder can be written
+        _warn_uncached("there is no folder to keep them in")
+    try:
+        dispatcher.compile(types.void(*arguments))
+    except OSError as error:  # it is compiled then, and only not kept
+        _warn_uncached(str(error.strerror))
+    dispatcher.disable_compile()
+    return dispatcher
+
+
 @cache
-def _warn_uncached(reason: str) -> None:
+def _warn_uncached(reason: str) -> None:  # pragma: no cover (only where the JIT is on)
     """Say, once for each reason, that compiled kernels are not kept."""
     warnings.warn(
         f"refloss compiles its kernels anew in every process, which takes seconds ({reason}): set NUMBA_CACHE_DIR to "
