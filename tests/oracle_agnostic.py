@@ -18,7 +18,7 @@ CONVENTIONS = {
 }
 
 
-class _Sums(oracle.Parts):
+class Sums(oracle.Parts):
     """The terms on the padded prediction."""
 
     @property
@@ -50,7 +50,7 @@ def shift_agnostic_mse(
     numbers = (energy_step, grad_penalty_weight, int_weight)
     structures = [
         dataclasses.replace(found, grad=found.grad[own : 2 * own], leaves=found.leaves[own : 2 * own])
-        for parts in oracle.parts_of(_Sums, padded, targets, mask, convention, *numbers)
+        for parts in oracle.parts_of(Sums, padded, targets, mask, convention, *numbers)
         for found in [parts.structure(None, gradient)]
     ]
     return oracle.reduced(structures, reduction)

@@ -1,0 +1,98 @@
+"""Every bound that excludes shifts, at every shift, against the exact objective: at most that, and not idly low."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+
+import numpy as np
+import oracle
+import oracle_agnostic
+import pytest
+
+from refloss.kernels import bounds
+from refloss.kernels.alignment import mask_weights
+from refloss.kernels.eft import TINY
+
+WIDTH, POINTS = 210, 200
+SHIFTS = WIDTH - POINTS + 1
+
+
+def rows(name):
+    """Return p (WIDTH,), t (POINTS,) and the mask; block bounds are near the objective where the residual is smooth."""
+    rng = np.random.default_rng([len(name), 1])
+    p, t = rng.normal(size=WIDTH), rng.normal(size=POINTS)
+    mask = np.arange(POINTS) % 90 != 77
+    if name == "smooth":
+        p, t = 2 + np.sin(np.arange(WIDTH) / 30), np.cos(np.arange(POINTS) / 40)
+    elif name == "constant residual":
+        t = p[5 : 5 + POINTS] - 0.7
+    elif name == "rounding":  # the sums of blocks are nothing but their own rounding
+        t = p[5 : 5 + POINTS] + rng.integers(-2, 3, POINTS) * np.spacing(p[5 : 5 + POINTS])
+    elif name == "pedestal":
+        p, t = 1.0 + 1e-15 * rng.normal(size=WIDTH), 1.0 + 1e-15 * rng.normal(size=POINTS)
+    elif name == "zeros in front":
+        p[:9] = 0.0
+    elif name == "tiny":
+        p, t = 1e-155 * p, 1e-155 * t  # squares underflow
+    elif name == "nothing counts":
+        mask[:] = False
+    return p, t, mask
+
+
+NAMES = ["generic", "smooth", "constant residual", "rounding", "pedestal", "zeros in front", "tiny", "nothing counts"]
+
+
+def exact_objective(p, t, mask, front_tail, trapezoid):
+    """Return the objective without dx at every shift, by the oracle's terms."""
+    choice = oracle.Choice("dos+front_tail" if front_tail else "dos", False, "window", "exact", "structure", "dos")
+    kind = oracle.Parts if trapezoid else oracle_agnostic.Sums
+    (parts,) = oracle.parts_of(kind, [p.tolist()], [t.tolist()], [mask.tolist()], choice, 1, 0.0, 0.0)
+    return [parts.objective(s) for s in range(SHIFTS)]
+
+
+def computed(p, t, mask, front_tail, trapezoid):
+    """Return the bounds by blocks of both lengths, and those by sums."""
+    weight, tails, scratch = np.empty(POINTS), np.zeros(SHIFTS), np.empty(WIDTH)
+    mask_weights(mask, trapezoid, weight)
+    if front_tail:
+        bounds.front_tails(p, trapezoid, SHIFTS, tails)
+    chosen, most = np.empty(POINTS, np.int64), max(np.abs(p).max(), np.abs(t).max())
+    by_blocks = {}
+    for length in (bounds.FINE, bounds.COARSE):
+        p_sums, t_sums, cost = np.zeros(WIDTH), np.zeros(POINTS), np.empty(SHIFTS)
+        count = bounds.whole_blocks(weight, length, chosen)
+        bounds.block_sums(p, length, p_sums, scratch)
+        bounds.block_sums(t, length, t_sums, scratch)
+        bounds.bound_by_blocks(p_sums, t_sums, length, chosen, count, most, tails, 0, cost)
+        by_blocks[length] = (count, cost)
+    cost = np.empty(SHIFTS)
+    bounds.bound_by_sums(p, t, weight, chosen, bounds.inner_points(weight, chosen), tails, 0, cost)
+    return by_blocks, cost
+
+
+@pytest.mark.parametrize("trapezoid", [False, True])
+@pytest.mark.parametrize("front_tail", [False, True])
+@pytest.mark.parametrize("name", NAMES)
+def test_no_bound_is_above_the_exact_objective(name, front_tail, trapezoid):
+    p, t, mask = rows(name)
+    exact = exact_objective(p, t, mask, front_tail, trapezoid)
+    by_blocks, by_sums = computed(p, t, mask, front_tail, trapezoid)
+    for cost in (*(cost for _, cost in by_blocks.values()), by_sums):
+        assert all(Fraction(bound) <= wanted for bound, wanted in zip(cost.tolist(), exact, strict=True))
+    error = 1 + Fraction(bounds.sum_error(POINTS, SHIFTS))
+    for bound, wanted in zip(by_sums.tolist(), exact, strict=True):
+        assert wanted <= (Fraction(bound) + Fraction(TINY)) * error + Fraction(TINY)
+
+
+@pytest.mark.parametrize("trapezoid", [False, True])
+def test_a_block_of_a_constant_residual_loses_nothing_but_rounding(trapezoid):
+    # At shift 5 the residual is 0.7: a block of L points is worth 0.49 L, and that is what it must be bounded by.
+    p, t, mask = rows("constant residual")
+    by_blocks, _ = computed(p, t, mask, False, trapezoid)
+    inner = {length: range(1, POINTS - length, length) for length in by_blocks}
+    for length, (count, cost) in by_blocks.items():
+        whole = [first for first in inner[length] if mask[first : first + length].all()]
+        assert count == len(whole) > 0
+        # Roundings of sums of up to 64 numbers of order 1.
+        assert cost[5] == pytest.approx(0.49 * length * count, rel=1e-10)
+        assert cost[5] < 0.49 * length * count
