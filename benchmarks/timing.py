@@ -13,6 +13,9 @@ from typing import Any
 PAUSE = 0.25
 """Seconds of rest before a contestant's turn: OpenMP's threads spin for a while after their work is done."""
 
+FEW = 3
+"""In how many rounds a contestant takes part whose one call takes more than a second."""
+
 QUIET = 0.1
 """How much of one core other processes may take before a turn has to wait."""
 
@@ -46,12 +49,16 @@ class Times:
 def race(contestants: Mapping[str, Callable[[], Any]], *, rounds: int, turn: float = 0.25) -> dict[str, Times]:
     """Time each contestant in each of the rounds, for about `turn` seconds or 25 calls, but at least once."""
     calls: dict[str, int] = {}
+    slow: dict[str, bool] = {}
     seconds: dict[str, list[float]] = {name: [] for name in contestants}
     for name, contestant in contestants.items():
         took = _seconds(contestant)  # what compiles, or touches its memory for the first time, does so here
-        calls[name] = min(max(int(turn / (_seconds(contestant) if took < 1 else took)), 1), 25)
-    for _ in range(rounds):
+        slow[name] = took > 1
+        calls[name] = 1 if slow[name] else min(max(int(turn / _seconds(contestant)), 1), 25)
+    for turn_number in range(rounds):
         for name, contestant in contestants.items():
+            if turn_number >= FEW and slow[name]:
+                continue
             wait_for_quiet()
             if calls[name] > 1:
                 contestant()  # brings its inputs back into the caches
