@@ -19,6 +19,7 @@ def main() -> None:
     parser.add_argument("--old-metatrain", type=Path, help="wheel of metatrain 2026.2, whose MaskedDOSLoss is timed")
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results", help="where the files go")
     parser.add_argument("--quick", action="store_true", help="small and few: to see that it runs, not to measure")
+    parser.add_argument("--rounds", type=int, default=7, help="how often each contestant has its turn (default: 7)")
     parser.add_argument("--patience", type=float, default=300.0, help="seconds to wait in all for a quiet machine")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as cache:
@@ -36,7 +37,7 @@ def _run(options: argparse.Namespace) -> None:
 
     os.environ["REFLOSS_NUM_THREADS"] = str(experiments.THREADS)
     rivals.setup(experiments.THREADS)
-    size = experiments.QUICK if options.quick else experiments.Size()
+    size = experiments.QUICK if options.quick else experiments.Size(rounds=options.rounds)
     old = rivals.masked_dos_module(options.old_metatrain)
     about = machine.describe()
     about["metatrain, old"] = options.old_metatrain.name.split("-")[1] if old is not None else "absent"
@@ -52,14 +53,16 @@ def _run(options: argparse.Namespace) -> None:
         "memory": lambda: experiments.memory(found, size),
         "first calls": lambda: experiments.first_calls(found, size),
     }
-    for name, step in steps.items():
-        start = time.perf_counter()
-        step()
-        print(f"{name}: {time.perf_counter() - start:.0f} s", file=sys.stderr)
-    taken = others.cores()
-    about["taken by other processes meanwhile"] = "unknown" if taken is None else f"{taken:.2f} cores"
-    written.show(found, about)
-    written.save(found, about, options.out)
+    try:
+        for name, step in steps.items():
+            start = time.perf_counter()
+            step()
+            print(f"{name}: {time.perf_counter() - start:.0f} s", file=sys.stderr)
+    finally:  # minutes of measurements are worth keeping when a later one fails
+        taken = others.cores()
+        about["taken by other processes meanwhile"] = "unknown" if taken is None else f"{taken:.2f} cores"
+        written.show(found, about)
+        written.save(found, about, options.out)
 
 
 if __name__ == "__main__":
