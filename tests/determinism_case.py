@@ -64,6 +64,15 @@ def cases() -> dict[str, Call]:
     t[rng.random(t.shape) < 0.2] = np.nan
     for factor in (1.0, 1e-155, 1e-312):
         aligned(refloss.shift_agnostic_mse, f"{factor}", factor * p, factor * t)
+    # More shifts than are bounded by short blocks at once; and more of them alike than are evaluated one by one.
+    aligned(refloss.shift_agnostic_mse, "wide", rng.normal(size=(1, 520)), rng.normal(size=(1, 80)))
+    aligned(
+        refloss.masked_dos,
+        "one ulp",
+        np.nextafter(np.ones((1, 160)), 1 + (rng.random((1, 160)) < 0.5)),
+        p[:1, :9],
+        mask[:1, :9],
+    )
     return calls
 
 
@@ -71,10 +80,10 @@ def figures(result: Any) -> list[Any]:
     """Return all that a result holds."""
     found = [result.value, result.grad]
     if isinstance(result, refloss.AlignedResult):
-        rival = result.rival()
         found += [result.per_structure, result.shift, result.runner_up, result.margin, result.tied]
         found += [*vars(result.terms).values(), *vars(result.certificate).values()]
-        found += [result.landscape(), rival.shift, rival.margin]
+        if result.shifts < 200:  # a wide landscape takes long without the JIT
+            found += [result.landscape(), *vars(result.rival()).values()]
     return found
 
 

@@ -185,17 +185,10 @@ def assert_same_bits(monkeypatch: pytest.MonkeyPatch, call: Callable[[], Any]) -
     assert all(other == found[0] for other in found)
 
 
-@pytest.mark.parametrize(
-    "size",
-    [
-        1,
-        7,
-        CHUNK - 1,
-        CHUNK,
-        CHUNK + 1,
-        *(pytest.param(n, marks=pytest.mark.large) for n in (3 * CHUNK - 1, 9 * CHUNK + 5)),
-    ],
-)
+LENGTHS = (CHUNK - 1, CHUNK, CHUNK + 1, 3 * CHUNK - 1, 9 * CHUNK + 5)
+
+
+@pytest.mark.parametrize("size", [1, 7, *(pytest.param(size, marks=pytest.mark.large) for size in LENGTHS)])
 @pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
 def test_pointwise_losses(monkeypatch: pytest.MonkeyPatch, size: int, reduction: str) -> None:
     rng = np.random.default_rng(size)
@@ -275,6 +268,7 @@ def in_a_fork(call: Callable[[], bool]) -> int:
 needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="this platform has no fork")
 
 
+@pytest.mark.large
 @needs_fork
 def test_a_forked_child_has_a_pool_of_its_own(three: None) -> None:
     call, expected = work_to_share()

@@ -313,6 +313,7 @@ WIDE = [
 ]
 
 
+@pytest.mark.large
 @pytest.mark.parametrize("name", WIDE)
 def test_wide_searches(name):
     predictions, targets, shifts = wide(name)
@@ -324,6 +325,7 @@ def test_wide_searches(name):
     assert np.array_equal(drawn[np.arange(len(drawn)), found.shift], drawn.min(axis=1))
 
 
+@pytest.mark.large
 def test_a_wide_search_prunes():
     # A bound that excludes nothing would pass every other test.
     predictions, targets, _ = wide("fits")
@@ -335,6 +337,7 @@ def test_a_wide_search_prunes():
     assert np.isfinite(found.certificate.excluded_above).all()
 
 
+@pytest.mark.large
 @pytest.mark.parametrize("nudge", [False, True])
 def test_wide_ties(nudge):
     # Without a front tail palindromes tie, D(s) = D(S − 1 − s), until an ulp of one element breaks it.
