@@ -213,6 +213,8 @@ class AlignedResult:
             "energy_step": self.energy_step,
             "grad_weight": self.grad_weight,
             "int_weight": self.int_weight,
+            "padding": self.padding,
+            "in_padding": json_safe(self.in_padding),
         }
 
 

@@ -75,3 +75,6 @@ def _panel(ax: Axes, data: PointwiseData, curves: dict[str, np.ndarray]) -> None
     )
     ax.set_xlabel("residual d = prediction − target (units of the target)")
     ax.margins(x=0)
+    # Of a small or a large δ the usual labels leave the power of ten to a corner, where the axis is named.
+    for axis in (ax.xaxis, ax.yaxis):
+        axis.set_major_formatter("{x:g}")
