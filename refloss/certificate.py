@@ -5,8 +5,13 @@ The last axis of every array here is such a row.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+
 import numpy as np
 
+from refloss.exact import nearest
 from refloss.kernels.eft import EPS, TINY
 from refloss.kernels.totals import add_up as _add_up
 from refloss.results import Booleans, Floats
@@ -21,11 +26,32 @@ def certified(rows: Floats) -> Booleans:
     return proven
 
 
-def add_up(rows: Floats, divisor: int) -> float | None:
-    """Return Σ rows / divisor, rounded once; None where that is not certified."""
-    out = np.empty((1, 3))
-    _add_up(rows, float(divisor), out[0])
-    return float(out[0, 0]) if certified(out)[0] else None
+@dataclass(frozen=True, eq=False)
+class Unrounded:
+    """A figure before its rounding: a row (3,), and what gives the exact figure where the row cannot certify."""
+
+    row: Floats
+    exact: Callable[[], Fraction]
+
+
+def add_up(rows: Floats, divisor: int) -> Floats:
+    """Return Σ rows / divisor, a row."""
+    out = np.empty(3)
+    _add_up(rows, float(divisor), out)
+    return out
+
+
+def weighted_sum(summands: Sequence[tuple[float, Unrounded]], name: str) -> float:
+    """Return Σ weight · figure, rounded once."""
+    if all(np.isfinite(figure.row).all() for _, figure in summands):
+        value = slack = Fraction()
+        for weight, figure in summands:
+            high, low, error = map(Fraction, figure.row.tolist())
+            value += Fraction(weight) * (high + low)
+            slack += abs(Fraction(weight)) * error
+        if slack * 2**64 <= abs(value):
+            return nearest(value, name)
+    return nearest(sum((Fraction(weight) * figure.exact() for weight, figure in summands), Fraction()), name)
 
 
 def times_power(rows: Floats, exponent: int) -> Floats:

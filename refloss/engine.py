@@ -15,7 +15,7 @@ import numpy as np
 
 from refloss import alignment
 from refloss.batch import Batch, doubles
-from refloss.certificate import add_up, certified, times_power
+from refloss.certificate import Unrounded, add_up, certified, times_power, weighted_sum
 from refloss.exact import double_double, nearest
 from refloss.kernels import profile
 from refloss.kernels.eft import EPS
@@ -40,10 +40,12 @@ def evaluate(batch: Batch, *, reduction: str, grad: bool, energy_grid: Floats | 
     figures = _figures(batch, sums)
     terms, totals = _settle(batch, shift, figures)
     per_structure = terms[:, profile.TOTAL]
-    value = per_structure if reduction == "none" else _reduce(batch, shift, totals, divisor)
+    unrounded = None
+    if reduction != "none":
+        unrounded = Unrounded(add_up(totals, divisor), partial(_exact_value, batch, shift, divisor))
     formula = batch.formula
     return AlignedResult(
-        value=value,
+        value=per_structure if unrounded is None else weighted_sum([(1.0, unrounded)], "value"),
         per_structure=per_structure,
         shift=shift,
         runner_up=found.runner_up,
@@ -62,6 +64,7 @@ def evaluate(batch: Batch, *, reduction: str, grad: bool, energy_grid: Floats | 
         grad_weight=formula.grad_weight,
         int_weight=formula.int_weight,
         padding=formula.padding,
+        _unrounded=unrounded,
         _landscape=partial(alignment.landscape, batch),
         _rival=partial(alignment.rival, batch, shift),
     )
@@ -134,9 +137,6 @@ def _settle(batch: Batch, shift: Integers, figures: Floats) -> tuple[Floats, Flo
     return rounded, totals
 
 
-def _reduce(batch: Batch, shift: Integers, totals: Floats, divisor: int) -> float:
-    value = add_up(totals, divisor)
-    if value is not None:
-        return value
-    exact = sum((batch.structure(b).figure(profile.TOTAL, int(shift[b])) for b in range(len(batch))), Fraction())
-    return nearest(exact / divisor, "value")
+def _exact_value(batch: Batch, shift: Integers, divisor: int) -> Fraction:
+    exact = (batch.structure(b).figure(profile.TOTAL, int(shift[b])) for b in range(len(batch)))
+    return sum(exact, Fraction()) / divisor

@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import math
 from fractions import Fraction
+from functools import partial
 from typing import Any
 
 import numpy as np
 
-from refloss import arrays, certificate
+from refloss import arrays
 from refloss.arithmetic import standard_arithmetic
+from refloss.certificate import Unrounded, add_up, weighted_sum
 from refloss.exact import half_of_limbs, nearest
 from refloss.kernels import pointwise as kernels
 from refloss.parallel import for_range
@@ -121,11 +123,13 @@ def _evaluate(
     arrays.choice("reduction", reduction, ("mean", "sum", "none"))
     run = _Run(name, delta, p, t, m)
     divisor = max(run.count, 1) if reduction == "mean" else 1
+    unrounded = None if reduction == "none" else run.unrounded(divisor)
     return PointwiseResult(
-        value=run.elements() if reduction == "none" else run.value(divisor),
+        value=run.elements() if unrounded is None else weighted_sum([(1.0, unrounded)], "value"),
         grad=run.grad(divisor) if want_grad else None,
         count=run.count,
         selected=run.selected,
+        _unrounded=unrounded,
     )
 
 
@@ -155,16 +159,16 @@ class _Run:
             there = there & self._m if self._missing else self._m
         return there.reshape(self._shape)
 
-    def value(self, divisor: int) -> float:
+    def unrounded(self, divisor: int) -> Unrounded:
         """Return Σ element / divisor."""
-        value = certificate.add_up(self._parts, divisor)
-        if value is not None:
-            return value
+        return Unrounded(add_up(self._parts, divisor), partial(self._exact, divisor))
+
+    def _exact(self, divisor: int) -> Fraction:
         from refloss.kernels import superaccumulator
 
         limbs = np.zeros((self._chunks, superaccumulator.LIMBS), np.int64)
         self._for_chunks(superaccumulator.add_pointwise, (), limbs)
-        return nearest(sum((half_of_limbs(row) for row in limbs), Fraction()) / divisor, "value")
+        return sum((half_of_limbs(row) for row in limbs), Fraction()) / divisor
 
     def elements(self) -> Floats:
         """Return the selected elements in C order."""

@@ -11,12 +11,15 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from refloss.conventions import Convention
+
+if TYPE_CHECKING:
+    from refloss.certificate import Unrounded
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
@@ -62,6 +65,7 @@ class PointwiseResult:
     grad: Floats | None
     count: int
     selected: Booleans
+    _unrounded: Unrounded | None = field(repr=False)
 
     def __repr__(self) -> str:
         return f"PointwiseResult(value={_show(self.value)}, count={self.count})"
@@ -161,6 +165,7 @@ class AlignedResult:
     grad_weight: float
     int_weight: float
     padding: int
+    _unrounded: Unrounded | None = field(repr=False)
     _landscape: Callable[[], Floats] = field(repr=False)
     _rival: Callable[[], Rival] = field(repr=False)
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from fractions import Fraction
 from importlib import import_module
 from typing import Any, Final, Literal
 
@@ -19,7 +18,6 @@ from refloss import arrays
 from refloss.arithmetic import standard_arithmetic
 from refloss.conventions import MASKED_DOS, SHIFT_AGNOSTIC
 from refloss.errors import InputError, did_you_mean
-from refloss.exact import nearest
 from refloss.results import Floats, SectionResult, SectionTerm
 
 KeyKind = Literal["number", "positive", "count", "convention"]
@@ -148,6 +146,8 @@ class LossSection:
             Nothing to evaluate; a target, mask or named gradient that the data lack; blocks of predictions, targets
             and masks that are not alike; or what an entry point refuses. The message begins with the term's path.
         """
+        from refloss.certificate import weighted_sum
+
         extra_data = {} if extra_data is None else extra_data
         for which, data in (("predictions", predictions), ("targets", targets), ("extra_data", extra_data)):
             if not isinstance(data, Mapping):
@@ -179,8 +179,8 @@ class LossSection:
                 if loss.masked:
                     data["mask"] = _pieces("mask", _mask(extra_data, name, key, options["type"]), key)
                 result = loss.load()(**_joined(data), grad=grad, **arguments)
-                if options["reduction"] != "none":
-                    contribution = nearest(Fraction(weight) * Fraction(result.value), "contribution")
+                if result._unrounded is not None:
+                    contribution = weighted_sum([(weight, result._unrounded)], "contribution")
             except InputError as error:
                 raise InputError(f"{path}: {error}") from error
             terms[path] = SectionTerm(options["type"], weight, result.value, contribution, result)
@@ -232,11 +232,13 @@ class LossSection:
 
 
 def _total(terms: dict[str, SectionTerm], skipped: dict[str, str]) -> SectionResult:
-    unreduced = [path for path, term in terms.items() if term.contribution is None]
+    from refloss.certificate import weighted_sum
+
+    unreduced = [path for path, term in terms.items() if term.result._unrounded is None]
     if unreduced:
         return SectionResult(None, f"reduction 'none' in {', '.join(unreduced)}", terms, skipped)
-    exact = sum((Fraction(term.weight) * Fraction(float(term.value)) for term in terms.values()), Fraction())
-    return SectionResult(nearest(exact, "total"), None, terms, skipped)
+    summands = [(term.weight, term.result._unrounded) for term in terms.values() if term.result._unrounded is not None]
+    return SectionResult(weighted_sum(summands, "total"), None, terms, skipped)
 
 
 def _require_names(argument: str, names: Collection[str], known: Collection[str]) -> None:

@@ -15,11 +15,19 @@ from checks import assert_aligned, assert_pointwise
 from sections import ATOMS, FULL, RNG, B, energies, exact, in_blocks, normal, reseed, said, section
 
 import refloss
+import refloss.results
 
 
 @pytest.fixture(autouse=True)
 def _seeded() -> None:
     reseed()
+
+
+def unrounded(term: refloss.results.SectionTerm) -> Fraction:
+    """The exact value of a term, which the tests of the entry points hold against the oracle."""
+    value = term.result._unrounded.exact()
+    assert oracle.nearest(value) == term.value
+    return value
 
 
 # ---- the total -------------------------------------------------------------------------------------------------------
@@ -41,9 +49,9 @@ def test_every_term_is_its_entry_point_and_the_total_is_their_weighted_sum() -> 
         assert (term.type, term.weight) == (types[path], weights[path])
         assert term.value == term.result.value == direct[path].value
         assert term.value > 0
-        assert term.contribution == oracle.nearest(Fraction(weights[path]) * Fraction(term.value))
+        assert term.contribution == oracle.nearest(Fraction(weights[path]) * unrounded(term))
         assert term.result.grad.shape == term.result.selected.shape
-    total = sum(Fraction(weights[path]) * Fraction(term.value) for path, term in found.terms.items())
+    total = sum(Fraction(weights[path]) * unrounded(term) for path, term in found.terms.items())
     assert found.total == oracle.nearest(total)
     assert (found.reason, found.skipped) == (None, {})
 
@@ -57,6 +65,14 @@ def test_the_total_is_rounded_once() -> None:
     }
     ones = {name: np.ones(3) for name in losses}
     assert section(losses).evaluate(ones, {name: np.zeros(3) for name in losses}).total == 1.0
+
+
+def test_the_total_is_of_values_that_are_not_rounded_first() -> None:
+    """A third, less the float that is nearest to a third."""
+    losses = {"a": {"type": "mse"}, "b": {"type": "mae", "weight": -1.0}}
+    found = section(losses).evaluate({"a": [1.0, 0.0, 0.0], "b": [1 / 3]}, {"a": [0.0, 0.0, 0.0], "b": [0.0]})
+    assert found.terms["a"].value == found.terms["b"].value
+    assert found.total == oracle.nearest(Fraction(1, 3) - Fraction(1 / 3)) != 0.0
 
 
 def test_a_total_of_large_contributions_that_cancel() -> None:
@@ -335,7 +351,7 @@ def test_masked_dos_reads_its_options(keys: dict[str, Any], convention: str, ste
     assert_aligned(term.result, wanted, grad=True)
     assert term.result.convention.name == convention
     assert term.result.energy_step == step
-    assert found.total == term.contribution == oracle.nearest(Fraction(0.1) * Fraction(term.value))
+    assert found.total == term.contribution == oracle.nearest(Fraction(0.1) * unrounded(term))
     assert (
         json.loads(json.dumps(found.to_dict(), allow_nan=False))["terms"]["mtt::dos"]["result"]["convention"]
         == convention
@@ -378,7 +394,7 @@ def test_a_section_as_a_training_run_has_it() -> None:
         "charge": refloss.mae(charges[0][0], charges[1][0], reduction="sum").value,
     }
     weights = dict(zip(values, (2.0, 0.25, 1.0, -0.5, 1.0), strict=True))
-    wanted = sum(Fraction(weights[path]) * Fraction(value) for path, value in values.items())
+    wanted = sum(Fraction(weight) * unrounded(found.terms[path]) for path, weight in weights.items())
     assert found.total == oracle.nearest(wanted)
     assert math.isfinite(found.total)
     assert repr(found).startswith("SectionResult(total=")
