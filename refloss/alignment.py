@@ -20,7 +20,7 @@ from refloss.batch import Batch, doubles
 from refloss.certificate import certified, minus, times_power
 from refloss.exact import double_double, nearest
 from refloss.kernels import alignment as kernels
-from refloss.kernels.eft import EPS
+from refloss.kernels.eft import EPS, TINY
 from refloss.parallel import for_range
 from refloss.results import Booleans, Certificate, Floats, Integers, Rival
 
@@ -158,7 +158,7 @@ def _landscape(batch: Batch) -> Floats:
             except OverflowError:
                 # The one figure that may be infinite: a shift that nobody would choose.
                 high, low = np.inf, 0.0
-            heights[b, s] = high, low, EPS * abs(high) + 2.0**-1074
+            heights[b, s] = high, low, EPS * abs(high) + TINY
     return heights
 
 

@@ -18,7 +18,7 @@ from refloss.batch import Batch, doubles
 from refloss.certificate import Unrounded, add_up, certified, times_power, weighted_sum
 from refloss.exact import double_double, nearest
 from refloss.kernels import profile
-from refloss.kernels.eft import EPS
+from refloss.kernels.eft import EPS, TINY
 from refloss.parallel import for_range
 from refloss.results import AlignedResult, Floats, Integers, Terms
 
@@ -133,7 +133,7 @@ def _settle(batch: Batch, shift: Integers, figures: Floats) -> tuple[Floats, Flo
             rounded[b, index] = nearest(exact, f"{_FIGURES[index]}[{b}]")
             if index == profile.TOTAL:
                 high, low = double_double(exact)
-                totals[b] = high, low, EPS * abs(high) + 2.0**-1074
+                totals[b] = high, low, EPS * abs(high) + TINY
     return rounded, totals
 
 
