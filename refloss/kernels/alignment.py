@@ -79,23 +79,31 @@ def objective(p, t, weight, front_tail, trapezoid, s, zero, scratch):
 
 
 @helper
-def plateaus(p, n, empty, front_tail, same):
+def plateaus(p, weight, front_tail, same):
     """Mark the shifts whose objective is exactly that of the shift before: the same window, and no more in front.
 
-    Window s is window s − 1 where p_j = p_{j−1} for j = s..s + n − 1. Of n points on end one is a multiple of n: only
-    runs through these are looked at.
+    With the first and the last point that count, window s is window s − 1 as far as it counts where p_j = p_{j−1} for
+    j = s + first..s + last. Of that many points on end one is a multiple of their number: only runs through these are
+    looked at.
     """
-    same[:] = False
-    if empty:
-        same[1:] = True
-    for anchor in range(n, p.size, n):
-        if p[anchor] == p[anchor - 1]:
-            first = last = anchor
-            while first > 1 and p[first - 1] == p[first - 2]:
-                first -= 1
-            while last < p.size - 1 and p[last + 1] == p[last]:
-                last += 1
-            same[first : max(first, last - n + 2)] = True
+    first, last = 0, weight.size - 1
+    while first < last and weight[first] == 0.0:
+        first += 1
+    while last >= first and weight[last] == 0.0:
+        last -= 1
+    same[:] = last < first
+    same[0] = False
+    span = last - first + 1
+    if span > 0:
+        for anchor in range(span, p.size, span):
+            if p[anchor] == p[anchor - 1]:
+                low = high = anchor
+                while low > 1 and p[low - 1] == p[low - 2]:
+                    low -= 1
+                while high < p.size - 1 and p[high + 1] == p[high]:
+                    high += 1
+                for s in range(max(low - first, 1), min(high - last, same.size - 1) + 1):
+                    same[s] = True
     if front_tail:
         for s in range(1, same.size):
             same[s] = same[s] and p[s] == 0.0 and p[s - 1] == 0.0
@@ -204,7 +212,7 @@ def search(
         mask_weights(mask[k], trapezoid, weight)
         if front_tail:
             front_tails(p, trapezoid, shifts, tails)
-        plateaus(p, points, weight.max() == 0.0, front_tail, same)
+        plateaus(p, weight, front_tail, same)
         done[:] = False
         length = COARSE if shifts > MANY else FINE
         count = whole_blocks(weight, length, chosen)
