@@ -218,8 +218,8 @@ def add_gradient_grad(coefficient, stencil, low, high, work, gh, gl):
 
 
 @helper
-def add_cumulative_grad(coefficient, weight, share, p, s, squared, work, gh, gl):
-    """Add coefficient · d/dp of Σ weight y².
+def add_cumulative_grad(coefficient, weight, slack, share, p, s, squared, work, gh, gl):
+    """Add coefficient · d/dp of Σ weight y², each y within `slack`; return the error that this brings.
 
     By x_k it is 2 (Q_k + Q_{k+1}) with Q_k = Σ_{i≥k} weight_i y_i, and 2 Q_1 for k = 0. The Q run in bins, backwards.
     """
@@ -230,8 +230,9 @@ def add_cumulative_grad(coefficient, weight, share, p, s, squared, work, gh, gl)
         yh[i], yl[i] = fast_two_sum(q, fma(weight[i], yl[i], e))
     most = largest(yh, n)
     if most == 0.0:
-        return
-    big, small, _ = bins(most, n)
+        return 0.0
+    big, small, rounding = bins(most, n)
+    error = 4.0 * (rounding + n * largest(weight, n) * slack) * share * abs(coefficient[0])
     split(yh, yl, n, big, small, coarse, fine, rest)
     accumulate(coarse[n - 1 :: -1], fine[n - 1 :: -1], rest[n - 1 :: -1], n)
     for sums in (coarse, fine, rest):
@@ -246,14 +247,17 @@ def add_cumulative_grad(coefficient, weight, share, p, s, squared, work, gh, gl)
         for k in range(n):
             q, e = two_prod(2.0 * window[k], yh[k])
             yh[k], yl[k] = fast_two_sum(q, fma(2.0 * window[k], yl[k], e))
+        error *= 2.0 * largest(window, n)
     add_product_grad(gh, gl, s, n, 2.0 * share * coefficient[0], 2.0 * share * coefficient[1], yh, yl)
+    return error
 
 
 @helper
-def put_grad(p, padding, t, omega, s, front, squared, first, last, work, gh, gl, grad):
+def put_grad(p, padding, t, omega, s, front, squared, reach, error, first, last, work, gh, gl, grad):
     """Round the gradient's own points into `grad`, and return whether any is lost: too small to be sure of.
 
-    These become NaN; an element into which nothing enters is 0 for sure. The front tail reaches to point `front`.
+    These become NaN; an element into which nothing enters is 0 for sure. The front tail reaches to point `front`, the
+    cumulative term's `error` to point `reach`: it is that of the whole term, and may be much for a small element.
     """
     h, weight, yh, n = work[H_HIGH], work[H_WEIGHT], work[Y_HIGH], t.size
     high, low = gh[padding : p.size - padding], gl[padding : p.size - padding]
@@ -261,6 +265,11 @@ def put_grad(p, padding, t, omega, s, front, squared, first, last, work, gh, gl,
     for k in range(high.size):
         grad[k] = high[k] + low[k]
         small += abs(high[k]) < NEGLIGIBLE
+    limit = error * 2.0**54
+    for k in range(max(s, padding), min(reach, p.size - padding)):
+        if abs(gh[k]) < limit:
+            grad[k - padding] = np.nan
+            lost = True
     if small == 0:
         return lost
     for k in range(padding, p.size - padding):
@@ -280,7 +289,7 @@ def put_grad(p, padding, t, omega, s, front, squared, first, last, work, gh, gl,
 def measure(
     p, padding, t, mask, members, trapezoid, whole, squared, folded, s, omega, weight, zero, work, sums
 ):  # fmt: skip
-    """Fill sums (4, 3) at shift s; return the range of h_j, which with its weights stays in `work`, as y does."""
+    """Fill sums (4, 3) at shift s; return the range of h_j, and the error of y; both stay in `work`."""
     window = p[s : s + t.size]
     mask_weights(mask, trapezoid, omega)
     put(sums[DOS], squared_distance(window, t, omega))
@@ -290,7 +299,7 @@ def measure(
     cumulative_weights(mask, members, weight)
     slack = cumulate(window, t, squared, work)
     put(sums[CUMULATIVE], squares(work[Y_HIGH], work[Y_LOW], weight, t.size, slack))
-    return first, last
+    return first, last, slack
 
 
 @kernel(
@@ -315,7 +324,7 @@ def evaluate(
         s = shift[b]
         load(predictions[b], padding, p)
         load(targets[b], 0, t)
-        first, last = measure(
+        first, last, slack = measure(
             p, padding, t, mask[b], members, trapezoid, whole, squared, folded, s, omega, weight, zero, work, sums[b]
         )
         if wanted:
@@ -324,9 +333,16 @@ def evaluate(
             add_residual_grad(coefficients[DOS], p, t, omega, s, work, gh, gl)
             add_front_tail_grad(coefficients[FRONT_TAIL], p, trapezoid, s, zero, work, gh, gl)
             add_gradient_grad(coefficients[GRADIENT], stencil, first, last, work, gh, gl)
-            add_cumulative_grad(coefficients[CUMULATIVE], weight, share[b], p, s, squared, work, gh, gl)
+            error = add_cumulative_grad(
+                coefficients[CUMULATIVE], weight, slack, share[b], p, s, squared, work, gh, gl
+            )  # fmt: skip
+            reach = s + points
+            while reach > s and weight[reach - 1 - s] == 0.0:
+                reach -= 1
             front = s if coefficients[FRONT_TAIL, 0] != 0.0 else -1
-            lost[b] = put_grad(p, padding, t, omega, s, front, squared, first, last, work, gh, gl, grad[b])
+            lost[b] = put_grad(
+                p, padding, t, omega, s, front, squared, reach, error, first, last, work, gh, gl, grad[b]
+            )  # fmt: skip
 
 
 @helper
