@@ -314,7 +314,7 @@ def test_what_is_no_array_of_finite_real_numbers(case: str) -> None:
     for part in (*parts, "expected"):
         assert part in message
     with pytest.raises(InputError, match=r"^predictions: found "):
-        refloss.mse(value, [1.0])
+        refloss.mse(value, value)
 
 
 def test_an_infinity_far_behind_is_found() -> None:
