@@ -356,6 +356,7 @@ def test_wide_ties(nudge):
     assert found.runner_up[0] == found.shifts - 1 - found.shift[0]
 
 
+@pytest.mark.large
 def test_the_same_bits_whatever_the_threads_and_the_batch(monkeypatch):
     names = ["fits", "fits in part", "nothing fits", "one point counts", "zeros and ones"]
     rows = [wide(name)[:2] for name in names]
