@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import inspect
 import math
 import re
 from fractions import Fraction
@@ -138,3 +139,14 @@ def test_the_grid_of_section_7_is_that_of_the_package() -> None:
 
 def test_the_sections_that_the_code_cites_are_there() -> None:
     assert [int(n) for n in re.findall(r"^## (\d+)\. ", PAGE, re.MULTILINE)] == list(range(1, 10))
+
+
+@pytest.mark.parametrize("name", ["mse", "mae", "huber", "masked_dos", "shift_agnostic_mse"])
+def test_the_signatures_of_the_page_are_those_of_the_code(name: str) -> None:
+    stated = re.search(rf"^refloss\.{name}\((.*?)\)$", PAGE, re.MULTILINE | re.DOTALL)
+    assert stated is not None
+    taken = ast.parse(f"def f({stated[1]}): ...").body[0].args
+    parameters = inspect.signature(getattr(refloss, name)).parameters
+    assert [a.arg for a in (*taken.args, *taken.kwonlyargs)] == list(parameters)
+    defaults = {a.arg: ast.literal_eval(d) for a, d in zip(taken.kwonlyargs, taken.kw_defaults, strict=True)}
+    assert defaults == {key: p.default for key, p in parameters.items() if p.kind is p.KEYWORD_ONLY}
