@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from refloss.conventions import Convention
+from refloss.errors import InputError
 
 if TYPE_CHECKING:
     from refloss.certificate import Unrounded
@@ -72,6 +73,40 @@ class PointwiseResult:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the figures as plain Python, safe for JSON; `selected` and `grad` are left to the arrays."""
+        return {"value": json_safe(self.value), "count": self.count}
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class EnsembleResult:
+    """What `gaussian_nll`, `gaussian_crps` and `empirical_crps` return.
+
+    Attributes
+    ----------
+    value : float or (count,) array
+        The reduced loss; for reduction "none" the selected elements in C order.
+    grad : array or None
+        d value / d mean, or for the empirical loss d value / d ensemble, where it was asked for. In a `loss` section it
+        is by the ensemble for every type, of the shape that the ensemble has in the predictions.
+    grad_variance : array or None
+        d value / d variance, 0 where the floor acts; None where there is no variance to derive by.
+    count : int
+        How many elements were selected.
+    selected : boolean array of the targets' shape
+        Target not NaN.
+    """
+
+    value: float | Floats
+    grad: Floats | None
+    grad_variance: Floats | None
+    count: int
+    selected: Booleans
+    _unrounded: Unrounded | None = field(repr=False)
+
+    def __repr__(self) -> str:
+        return f"EnsembleResult(value={_show(self.value)}, count={self.count})"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the figures as plain Python, safe for JSON; `selected` and gradients are left to the arrays."""
         return {"value": json_safe(self.value), "count": self.count}
 
 
@@ -236,14 +271,14 @@ class SectionTerm:
         The unweighted value.
     contribution : float or None
         weight · value; None where the reduction is "none".
-    result : PointwiseResult or AlignedResult
+    result : PointwiseResult, AlignedResult or EnsembleResult
     """
 
     type: str
     weight: float
     value: float | Floats
     contribution: float | None
-    result: PointwiseResult | AlignedResult
+    result: PointwiseResult | AlignedResult | EnsembleResult
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -266,10 +301,26 @@ class SectionResult:
     reason: str | None
     terms: dict[str, SectionTerm]
     skipped: dict[str, str]
+    _gradient: Callable[[], dict[str, Any]] = field(repr=False)
 
     def __repr__(self) -> str:
         total = "None" if self.total is None else _show(self.total)
         return f"SectionResult(total={total}, terms={list(self.terms)}, skipped={list(self.skipped)})"
+
+    def gradient(self) -> dict[str, Any]:
+        """Return d total / d predictions: target to ``{"values": array, …}`` or ``{"blocks": {key: {…}}}``.
+
+        Arrays have the shapes of the predictions, and are by the predictions as they were given: a division by
+        `num_atoms` is in them. What no term reads is absent. Weights, divisions and sums are rounded one by one.
+
+        Raises
+        ------
+        InputError
+            There is no total; or the section was evaluated without `grad`.
+        """
+        if self.total is None:
+            raise InputError(f"gradient: found no total ({self.reason}), expected the reductions mean or sum")
+        return self._gradient()
 
     def to_dict(self) -> dict[str, Any]:
         """Return everything as plain Python, safe for JSON."""

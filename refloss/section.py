@@ -7,18 +7,19 @@ computes them.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from importlib import import_module
 from typing import Any, Final, Literal
 
-import numpy as np
-
-from refloss import arrays
+from refloss import gradients
 from refloss.arithmetic import standard_arithmetic
 from refloss.conventions import MASKED_DOS, SHIFT_AGNOSTIC
 from refloss.errors import InputError, did_you_mean
+from refloss.interop.metatensor import opened, require_same_labels
 from refloss.results import Floats, SectionResult, SectionTerm
+from refloss.section_data import atom_counts, joined, keys_of, mask_of, per_atom, pieces_of, require_names
 
 KeyKind = Literal["number", "positive", "count", "convention"]
 """number: finite; positive: finite and > 0; count: an integer ≥ 0; convention: a name of `LossType.conventions`."""
@@ -123,12 +124,14 @@ class LossSection:
         ----------
         predictions, targets : mapping
             Target to an array, to ``{"values": array, "<gradient>": array, …}``, or to ``{"blocks": {key: …}}`` with
-            one of these for each block: blocks are flattened and joined in the order of their keys.
+            one of these for each block: blocks are flattened and joined in the order of their keys. Or to a
+            metatensor TensorMap, whose labels must be those of the other TensorMaps of the target.
         extra_data : mapping, optional
             ``<target>_mask`` to the mask of a masked type, in the same form, the gradients' masks inside.
         num_atoms : (B,) integers, optional
             Per-structure values and strain gradients are divided by it first, as metatrain's trainers do; the
-            results then hold the divided arrays and the gradients by them.
+            results then hold the divided arrays and the gradients by them. The samples of a TensorMap say what is per
+            structure.
         per_structure_targets : collection of str
             Targets that are exempt from that division; each must be one that the section or the data name.
         grad : bool
@@ -138,13 +141,14 @@ class LossSection:
         -------
         SectionResult
             A target that the predictions lack is in `skipped`, and so is a gradient of a default that the data lack,
-            and what the predictions hold beyond the section.
+            and what the predictions hold beyond the section. With `grad`, its `gradient()` is by the predictions.
 
         Raises
         ------
         InputError
             Nothing to evaluate; a target, mask or named gradient that the data lack; blocks of predictions, targets
-            and masks that are not alike; or what an entry point refuses. The message begins with the term's path.
+            and masks, or labels of TensorMaps, that are not alike; or what an entry point refuses. The message begins
+            with the term's path.
         """
         from refloss.certificate import weighted_sum
 
@@ -152,10 +156,12 @@ class LossSection:
         for which, data in (("predictions", predictions), ("targets", targets), ("extra_data", extra_data)):
             if not isinstance(data, Mapping):
                 raise InputError(f"{which}: found {type(data).__name__}, expected a mapping of names to arrays")
-        atoms = None if num_atoms is None else _atom_counts(num_atoms)
-        _require_names("per_structure_targets", per_structure_targets, {*self.losses, *predictions, *targets})
+        predictions, targets, extra_data = map(opened, (predictions, targets, extra_data))
+        atoms = None if num_atoms is None else atom_counts(num_atoms)
+        require_names("per_structure_targets", per_structure_targets, {*self.losses, *predictions, *targets})
         skipped = self._unknown(predictions)
         terms: dict[str, SectionTerm] = {}
+        origins: list[gradients.Origin] = []
         paths = Counter(path for path, *_ in self._entries())
         for path, name, key, options in self._entries():
             if paths[path] > 1:
@@ -170,25 +176,27 @@ class LossSection:
             arguments = {k: v for k, v in options.items() if k not in ("type", "weight", "gradients")}
             weight, contribution = float(options["weight"]), None
             try:
-                data = {
-                    which: _pieces(which, container[name], key)
-                    for which, container in (("predictions", predictions), ("targets", targets))
-                }
-                if atoms is not None and name not in per_structure_targets and key in ("values", "strain"):
-                    data = {which: _per_atom(which, pieces, atoms) for which, pieces in data.items()}
+                given = {"predictions": predictions[name], "targets": targets[name]}
                 if loss.masked:
-                    data["mask"] = _pieces("mask", _mask(extra_data, name, key, options["type"]), key)
-                result = loss.load()(**_joined(data), grad=grad, **arguments)
+                    given["mask"] = mask_of(extra_data, name, key, options["type"])
+                require_same_labels(key, given)
+                data = {which: pieces_of(which, container, key) for which, container in given.items()}
+                divisors: dict[str, dict[Any, Floats]] = {which: {} for which in data}
+                if atoms is not None and name not in per_structure_targets:
+                    for which in ("predictions", "targets"):
+                        data[which], divisors[which] = per_atom(which, given[which], key, data[which], atoms)
+                result = loss.load()(**joined(data), grad=grad, **arguments)
                 if result._unrounded is not None:
                     contribution = weighted_sum([(weight, result._unrounded)], "contribution")
             except InputError as error:
                 raise InputError(f"{path}: {error}") from error
             terms[path] = SectionTerm(options["type"], weight, result.value, contribution, result)
+            origins.append(gradients.Origin(name, key, data["predictions"], divisors["predictions"]))
         if not terms:
             wanted, found = ", ".join(self.losses), ", ".join(map(str, predictions)) or "nothing"
             hint = "".join(did_you_mean(str(name), self.losses) for name in predictions)
             raise InputError(f"predictions: found {found}, expected at least one target of the section: {wanted}{hint}")
-        return _total(terms, skipped)
+        return _total(terms, skipped, partial(gradients.of_total, list(zip(terms.values(), origins, strict=True))))
 
     def _entries(self) -> Iterator[tuple[str, str, str, Mapping[str, Any]]]:
         for name, options in self.losses.items():
@@ -204,7 +212,7 @@ class LossSection:
                 unknown[name] = "not in the loss section"
                 continue
             evaluated = {"values", *self.losses[name].get("gradients", {})}
-            for gradient in sorted(_keys(f"predictions[{name!r}]", data) - evaluated, key=str):
+            for gradient in sorted(keys_of(f"predictions[{name!r}]", data) - evaluated, key=str):
                 unknown[f"{name}/{gradient}"] = "not in the loss section"
         return unknown
 
@@ -220,7 +228,7 @@ class LossSection:
         lacking = [
             which
             for which, data in (("predictions", predictions), ("targets", targets))
-            if key not in _keys(f"{which}[{name!r}]", data[name])
+            if key not in keys_of(f"{which}[{name!r}]", data[name])
         ]
         if not lacking:
             return None
@@ -231,146 +239,13 @@ class LossSection:
         return f"not in the {where}"
 
 
-def _total(terms: dict[str, SectionTerm], skipped: dict[str, str]) -> SectionResult:
+def _total(
+    terms: dict[str, SectionTerm], skipped: dict[str, str], gradient: Callable[[], dict[str, Any]]
+) -> SectionResult:
     from refloss.certificate import weighted_sum
 
     unreduced = [path for path, term in terms.items() if term.result._unrounded is None]
     if unreduced:
-        return SectionResult(None, f"reduction 'none' in {', '.join(unreduced)}", terms, skipped)
+        return SectionResult(None, f"reduction 'none' in {', '.join(unreduced)}", terms, skipped, gradient)
     summands = [(term.weight, term.result._unrounded) for term in terms.values() if term.result._unrounded is not None]
-    return SectionResult(weighted_sum(summands, "total"), None, terms, skipped)
-
-
-def _require_names(argument: str, names: Collection[str], known: Collection[str]) -> None:
-    # A string is a collection of strings, too: its letters.
-    if isinstance(names, str):
-        raise InputError(f"{argument}: found the string {names!r}, expected a collection of names")
-    for name in names:
-        if name not in known:
-            raise InputError(
-                f"{argument}: found {name!r}, expected names of targets: {_listed(known)}"
-                f"{did_you_mean(str(name), map(str, known))}"
-            )
-
-
-def _blocks(where: str, data: Any) -> dict[Any, Any] | None:
-    """Return the blocks in key order, or None where the data are not in blocks."""
-    if not (isinstance(data, Mapping) and "blocks" in data):
-        return None
-    blocks = data["blocks"]
-    if len(data) > 1:
-        raise InputError(f"{where}: found {_listed(data)}, expected blocks alone, or values and gradients")
-    if not isinstance(blocks, Mapping):
-        raise InputError(f"{where}: found blocks of type {type(blocks).__name__}, expected a mapping of key to block")
-    try:
-        return {key: blocks[key] for key in sorted(blocks)}
-    except TypeError as error:
-        raise InputError(f"{where}: found block keys {list(blocks)}, expected keys that have an order") from error
-
-
-def _keys(where: str, data: Any) -> set[str]:
-    """Return "values" and the gradients that the data hold; blocks must all hold the same."""
-    blocks = _blocks(where, data)
-    if blocks is None:
-        return set(data) if isinstance(data, Mapping) else {"values"}
-    held = [(key, set(block) if isinstance(block, Mapping) else {"values"}) for key, block in blocks.items()]
-    for key, keys in held:
-        if keys != held[0][1]:
-            raise InputError(
-                f"{where}: found {_listed(keys)} in block {key!r} and {_listed(held[0][1])} in block {held[0][0]!r}, "
-                "expected the same in every block"
-            )
-    return held[0][1] if held else set()
-
-
-def _listed(names: Iterable[Any]) -> str:
-    return ", ".join(sorted(map(str, names))) or "nothing"
-
-
-_Pieces = dict[Any, Any]
-"""Block key to its checked array, in key order; or `_WHOLE` to what was given, which the entry point will check."""
-
-_WHOLE: Final = object()
-
-
-def _pieces(which: str, data: Any, key: str) -> _Pieces:
-    blocks = _blocks(which, data)
-    if blocks is None:
-        return {_WHOLE: _entry(data, key)}
-    return {block: _checked(_label(which, block), which, _entry(nested, key)) for block, nested in blocks.items()}
-
-
-def _entry(data: Any, key: str) -> Any:
-    return data[key] if isinstance(data, Mapping) else data
-
-
-def _checked(label: str, which: str, value: Any) -> Any:
-    """Pass one block through the gate: joined with the others, its type would no longer be its own."""
-    if which == "mask":
-        return arrays.mask_array(label, value)
-    return arrays.real_array(label, value, finite=which == "predictions", empty=True)
-
-
-def _label(which: str, block: Any) -> str:
-    return which if block is _WHOLE else f"{which} of block {block!r}"
-
-
-def _joined(data: Mapping[str, _Pieces]) -> dict[str, Any]:
-    """Return the arguments of the entry point: what is in blocks comes flattened and joined."""
-    expected = data["predictions"]
-    for which, pieces in data.items():
-        if list(pieces) != list(expected):
-            found, wanted = (
-                "no blocks" if _WHOLE in keys else f"blocks {', '.join(map(repr, keys))}" for keys in (pieces, expected)
-            )
-            raise InputError(f"{which}: found {found}, expected {wanted} as in predictions")
-        for block, array in pieces.items():
-            if block is not _WHOLE:
-                arrays.require_same_shape(_label(which, block), array.shape, "predictions", expected[block].shape)
-    return {
-        which: pieces[_WHOLE] if _WHOLE in pieces else np.concatenate([np.ravel(a) for a in pieces.values()])
-        for which, pieces in data.items()
-    }
-
-
-def _mask(extra_data: Mapping[str, Any], name: str, key: str, loss_type: str) -> Any:
-    """Return the mask entry of target `name`, which holds the mask of `key`."""
-    wanted = f"{name}_mask"
-    if wanted not in extra_data:
-        found = ", ".join(map(str, extra_data)) or "nothing"
-        raise InputError(
-            f"extra_data: found {found}, expected {wanted!r}, the mask that {loss_type} of target {name!r} needs"
-            f"{did_you_mean(wanted, map(str, extra_data))}"
-        )
-    if key not in _keys(f"extra_data[{wanted!r}]", extra_data[wanted]):
-        raise InputError(
-            f"extra_data[{wanted!r}]: found no {key!r}, expected the mask that {loss_type} of {name}/{key} needs"
-        )
-    return extra_data[wanted]
-
-
-def _atom_counts(num_atoms: Any) -> Floats:
-    counts = arrays.real_array("num_atoms", num_atoms, ndim=1)
-    wrong = (counts < 1) | (counts != np.floor(counts))
-    if wrong.any():
-        first = int(np.argmax(wrong))
-        raise InputError(f"num_atoms: found {float(counts[first])!r} at index {first}, expected integers ≥ 1")
-    return counts
-
-
-def _per_atom(which: str, pieces: _Pieces, atoms: Floats) -> _Pieces:
-    """Divide what has a row a structure by its number of atoms; what has a row an atom stays."""
-    divided = {}
-    for block, value in pieces.items():
-        label = _label(which, block)
-        array = arrays.real_array(label, value, finite=False, empty=True)
-        rows = array.shape[0] if array.ndim else 0
-        if rows == atoms.size:
-            array = array / atoms.reshape((-1,) + (1,) * (array.ndim - 1))
-        elif rows != atoms.sum():
-            raise InputError(
-                f"{label} and num_atoms: found {rows} rows and {atoms.size} structures of {atoms.sum():.0f} atoms, "
-                "expected a row a structure or a row an atom (what is neither may be in per_structure_targets)"
-            )
-        divided[block] = array
-    return divided
+    return SectionResult(weighted_sum(summands, "total"), None, terms, skipped, gradient)
