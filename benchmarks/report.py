@@ -44,14 +44,17 @@ def save(report: Report, machine: dict[str, str], folder: Path) -> None:
 def _print(console: Console, report: Report, machine: dict[str, str]) -> None:
     goals = Table("work", "against", "measured", "goal", "", "what bounds it, or how it was reached", title="Goals")
     for goal in report.goals:
-        mark = MET[goal.met]
-        needed = f"{'≤' if goal.at_most else '≥'} {goal.needed:g} {goal.unit}"
+        if goal.needed is None:
+            needed, mark = "none", ""
+        else:
+            needed, mark = f"{'≤' if goal.at_most else '≥'} {goal.needed:g} {goal.unit}", MET[goal.met]
         goals.add_row(goal.work, goal.against, _figure_of(goal), needed, mark, goal.note)
-    times = Table("experiment", "contestant", "median", "quartiles", "calls", title="Times")
+    times = Table("experiment", "contestant", "median", "quartiles", "calls", "cores", title="Times")
     for row in report.times:
         quartiles = f"{_time(row['lower_quartile'])} to {_time(row['upper_quartile'])}"
         median = f"{_time(row['median'])} a {row['per']}"
-        times.add_row(row["experiment"], row["contestant"], median, quartiles, str(row["calls"]))
+        cores = "–" if row["cores"] is None else f"{row['cores']:.2f}"
+        times.add_row(row["experiment"], row["contestant"], median, quartiles, str(row["calls"]), cores)
     about = Table("machine", "", title="Measured on", show_header=False)
     for name, value in machine.items():
         about.add_row(name, value)
@@ -59,10 +62,10 @@ def _print(console: Console, report: Report, machine: dict[str, str]) -> None:
     for table in (goals, times, about):
         console.print(table)
     missed = [goal for goal in report.goals if goal.met is False]
-    absent = [goal for goal in report.goals if goal.met is None]
+    absent = [goal for goal in report.goals if goal.figure is None]
+    met = [goal for goal in report.goals if goal.met]
     console.print(
-        f"{len(report.goals) - len(missed) - len(absent)} goals met, {len(missed)} not met, "
-        f"{len(absent)} not measured (metatrain or torch absent)."
+        f"{len(met)} goals met, {len(missed)} not met, {len(absent)} not measured (metatrain or torch absent)."
     )
 
 
@@ -90,7 +93,7 @@ def _figure(report: Report, machine: dict[str, str]) -> Any:
         fig = Figure(figsize=(8.0, 9.5), layout="constrained")
         upper, lower = fig.subplots(2, 1, height_ratios=(1.0, 2.0))
         _draw_times(upper, [row for row in report.times if row["experiment"] in ("masked_dos", "shift_agnostic_mse")])
-        _draw_goals(lower, [goal for goal in report.goals if goal.figure is not None])
+        _draw_goals(lower, [goal for goal in report.goals if goal.met is not None])
         fig.suptitle(f"{machine['processor']}, 2 threads; medians", fontsize=8)
     return fig
 
@@ -112,8 +115,7 @@ def _draw_times(ax: Any, rows: list[dict[str, Any]]) -> None:
 def _draw_goals(ax: Any, goals: list[Goal]) -> None:
     ax.axvline(1.0, color="#333333", lw=0.8)
     for y, goal in enumerate(goals):
-        figure = max(goal.figure or 0.0, 1e-9)
-        ratio = min(goal.needed / figure if goal.at_most else figure / goal.needed, 100.0)
+        ratio = min(goal.better or 0.0, 100.0)
         ax.plot([1.0, ratio], [y, y], color=COLOURS[goal.met], lw=1.5)
         ax.plot(ratio, y, "o" if goal.met else "X", color=COLOURS[goal.met])
     ax.set_yticks(range(len(goals)), [f"{_short(goal)}  {_figure_of(goal)}" for goal in goals], fontsize=6.5)

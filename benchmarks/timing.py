@@ -22,16 +22,26 @@ QUIET = 0.1
 
 @dataclass(frozen=True)
 class Times:
-    """The times of one contestant's calls, in seconds."""
+    """The times of one contestant's calls, in seconds, and how many cores each call had on average, where known."""
 
     seconds: tuple[float, ...]
+    cores: tuple[float, ...] = ()
 
     @property
     def median(self) -> float:
         """The figure that every ratio is made of."""
         return statistics.median(self.seconds)
 
-    def to_dict(self, share: float) -> dict[str, float]:
+    def shared(self, times: int) -> Times:
+        """Return what one took of `times` equal works that were done in a call."""
+        return Times(tuple(seconds / times for seconds in self.seconds), self.cores)
+
+    @property
+    def median_cores(self) -> float | None:
+        """Less than the number of threads where the system ran them one after the other; None where not known."""
+        return statistics.median(self.cores) if self.cores else None
+
+    def to_dict(self, share: float) -> dict[str, float | None]:
         """Return median, quartiles and extremes, divided by `share`, the number of structures or elements."""
         quartiles = (
             statistics.quantiles(self.seconds, method="inclusive") if len(self.seconds) > 1 else [self.median] * 3
@@ -43,6 +53,7 @@ class Times:
             "upper_quartile": upper,
             "fastest": min(self.seconds) / share,
             "calls": len(self.seconds),
+            "cores": self.median_cores,
         }
 
 
@@ -50,11 +61,11 @@ def race(contestants: Mapping[str, Callable[[], Any]], *, rounds: int, turn: flo
     """Time each contestant in each of the rounds, for about `turn` seconds or 25 calls, but at least once."""
     calls: dict[str, int] = {}
     slow: dict[str, bool] = {}
-    seconds: dict[str, list[float]] = {name: [] for name in contestants}
+    found: dict[str, list[tuple[float, float]]] = {name: [] for name in contestants}
     for name, contestant in contestants.items():
-        took = _seconds(contestant)  # what compiles, or touches its memory for the first time, does so here
+        took, _ = _seconds(contestant)  # what compiles, or touches its memory for the first time, does so here
         slow[name] = took > 1
-        calls[name] = 1 if slow[name] else min(max(int(turn / _seconds(contestant)), 1), 25)
+        calls[name] = 1 if slow[name] else min(max(int(turn / _seconds(contestant)[0]), 1), 25)
     for turn_number in range(rounds):
         for name, contestant in contestants.items():
             if turn_number >= FEW and slow[name]:
@@ -62,8 +73,11 @@ def race(contestants: Mapping[str, Callable[[], Any]], *, rounds: int, turn: flo
             wait_for_quiet()
             if calls[name] > 1:
                 contestant()  # brings its inputs back into the caches
-            seconds[name] += [_seconds(contestant) for _ in range(calls[name])]
-    return {name: Times(tuple(found)) for name, found in seconds.items()}
+            found[name] += [_seconds(contestant) for _ in range(calls[name])]
+    return {
+        name: Times(tuple(wall for wall, _ in times), tuple(processor / wall for wall, processor in times))
+        for name, times in found.items()
+    }
 
 
 class Others:
@@ -109,9 +123,10 @@ def _own() -> float:
     return times.user + times.system + times.children_user + times.children_system
 
 
-def _seconds(work: Callable[[], Any]) -> float:
-    start = time.perf_counter()
+def _seconds(work: Callable[[], Any]) -> tuple[float, float]:
+    """Return how long the work took, and how much processor time all threads of this process took meanwhile."""
+    start, processor = time.perf_counter(), time.process_time()
     result = work()
-    end = time.perf_counter()
+    end, processor = time.perf_counter(), time.process_time() - processor
     del result  # after the clock has stopped: what a result costs to throw away is not the contestant's
-    return end - start
+    return end - start, processor
