@@ -6,8 +6,8 @@ A term's own gradient is by what its entry point was given, which is joined from
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -18,11 +18,6 @@ from refloss.results import Floats, SectionTerm
 
 class Whole:
     """Stands for the key of the one block of data that are not in blocks."""
-
-
-def _by_predictions(result: Any) -> Floats | None:
-    gradient: Floats | None = result.grad
-    return gradient
 
 
 @dataclass(frozen=True)
@@ -37,30 +32,27 @@ class Origin:
         Block to its array, in the order in which the blocks were joined; or `Whole` to what was given.
     divisors : mapping
         Block to what it was divided by (broadcasts); absent where it was not.
-    pull : callable
-        The term's result to its gradient by the joined array; None where it was not asked for.
     """
 
     name: str
     key: str
     pieces: Mapping[Any, Any]
     divisors: Mapping[Any, Floats]
-    pull: Callable[[Any], Floats | None] = field(default=_by_predictions)
 
 
 def of_total(terms: Sequence[tuple[SectionTerm, Origin]]) -> dict[str, Any]:
     """Return Σ weight · d value / d predictions, as `SectionResult.gradient` describes it."""
     gradients: dict[str, Any] = {}
     for term, origin in terms:
-        joined = origin.pull(term.result)
+        joined = term.result.grad
         if joined is None:
             raise InputError("gradient: found none in the terms, expected evaluate(..., grad=True)")
         shapes = {block: joined.shape if block is Whole else array.shape for block, array in origin.pieces.items()}
         ends = np.cumsum([math.prod(shape) for shape in shapes.values()])
         for (block, shape), part in zip(shapes.items(), np.split(joined.reshape(-1), ends[:-1]), strict=True):
-            by_block = term.weight * part.reshape(shape) / origin.divisors.get(block, 1.0)
+            by_block = np.asarray(term.weight * part.reshape(shape) / origin.divisors.get(block, 1.0))
             home = gradients.setdefault(origin.name, {} if block is Whole else {"blocks": {}})
             if block is not Whole:
                 home = home["blocks"].setdefault(block, {})
-            home[origin.key] = home[origin.key] + by_block if origin.key in home else by_block
+            home[origin.key] = np.asarray(home[origin.key] + by_block) if origin.key in home else by_block
     return gradients
