@@ -18,11 +18,15 @@ _HOME = {
     "huber": "pointwise",
     "masked_dos": "aligned",
     "shift_agnostic_mse": "aligned",
+    "gaussian_nll": "ensemble",
+    "gaussian_crps": "ensemble",
+    "empirical_crps": "ensemble",
     "Convention": "conventions",
     "ConfigError": "errors",
     "InputError": "errors",
     "PointwiseResult": "results",
     "AlignedResult": "results",
+    "EnsembleResult": "results",
     "SectionResult": "results",
     "LossSection": "section",
     "expand_loss": "options",
@@ -34,10 +38,11 @@ __all__ = ["SPEC_VERSION", "__version__", *_HOME]  # noqa: PLE0604
 if TYPE_CHECKING:
     from refloss.aligned import masked_dos, shift_agnostic_mse
     from refloss.conventions import Convention
+    from refloss.ensemble import empirical_crps, gaussian_crps, gaussian_nll
     from refloss.errors import ConfigError, InputError
     from refloss.options import expand_loss, load_options
     from refloss.pointwise import huber, mae, mse
-    from refloss.results import AlignedResult, PointwiseResult, SectionResult
+    from refloss.results import AlignedResult, EnsembleResult, PointwiseResult, SectionResult
     from refloss.section import LossSection
 
 _MODULES = ("conventions", "crystals", "plain", "plotting", "spectra")

@@ -16,7 +16,7 @@ import numpy as np
 
 import refloss
 from refloss.errors import InputError
-from refloss.results import AlignedResult, PointwiseResult, SectionResult, SectionTerm, json_safe
+from refloss.results import AlignedResult, EnsembleResult, PointwiseResult, SectionResult, SectionTerm, json_safe
 from refloss.section import LOSS_TYPES, LossSection
 
 
@@ -137,7 +137,7 @@ def versions() -> dict[str, str]:
 
 def _term(term: SectionTerm) -> TermSummary:
     result = term.result
-    if isinstance(result, PointwiseResult):
+    if isinstance(result, PointwiseResult | EnsembleResult):
         return TermSummary(term, result.count, None, None, {})
     names = (name for name in LOSS_TYPES[term.type].conventions if name != result.convention.name)
     return TermSummary(
