@@ -107,7 +107,7 @@ def _draw_times(ax: Any, rows: list[dict[str, Any]]) -> None:
     for y, (row, median) in enumerate(zip(rows, medians, strict=True)):
         ax.annotate(_time(row["median"]), (median, y), (3, 0), textcoords="offset points", va="center", fontsize=7)
     ax.set_yticks(range(len(rows)), labels, fontsize=7)
-    ax.set(xscale="log", xlabel="time per structure (µs)", title="Side by side (blue: refloss)", xlim=(1.0, None))
+    ax.set(xscale="log", xlabel="time per structure (µs)", title="Side by side (blue: refloss)", xlim=(0.1, None))
     ax.margins(x=0.1)
     ax.invert_yaxis()
 
