@@ -18,7 +18,7 @@ import refloss
 
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-HEAVY = {"numba", "llvmlite", "matplotlib", "scipy", "yaml", "pydantic"}
+HEAVY = {"numba", "llvmlite", "matplotlib", "scipy", "yaml", "pydantic", "torch", "metatensor"}
 TEST_COMMAND = "python3 dev.py test"
 
 
@@ -76,15 +76,21 @@ def test_every_runtime_import_is_a_declared_dependency() -> None:
     """A package that only the test environment happens to have would fail at a user's."""
     distributions = importlib.metadata.packages_distributions()
     imports = {
-        name
+        (name, "interop" in path.parts)
         for path in (ROOT / "refloss").rglob("*.py")
         for name in re.findall(r"^\s*(?:import|from) (\w+)", path.read_text(encoding="utf-8"), re.MULTILINE)
         if name in distributions and name != "refloss"
     }
-    needed = {re.match(r"[\w-]+", requirement)[0].lower() for requirement in PROJECT["dependencies"]}
-    needed.add("llvmlite")  # Numba's own compiler, which comes with it in the version it needs
-    assert "numpy" in imports
-    assert not {name for name in imports if not {d.lower() for d in distributions[name]} & needed}
+    extras = [entry for name in ("torch", "metatensor") for entry in PROJECT["optional-dependencies"][name]]
+    needed = names_of(PROJECT["dependencies"]) | {"llvmlite"}  # Numba's own compiler, in the version that it needs
+    assert ("numpy", False) in imports
+    for name, from_interop in imports:
+        allowed = needed | names_of(extras) if from_interop else needed
+        assert allowed & {d.lower() for d in distributions[name]}, name
+
+
+def names_of(requirements: list[str]) -> set[str]:
+    return {re.match(r"[\w-]+", requirement)[0].lower() for requirement in requirements}
 
 
 def test_readme_script_and_workflow_run_the_same_tests() -> None:
