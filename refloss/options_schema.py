@@ -145,5 +145,7 @@ def _describe_types() -> str:
     for name, loss in LOSS_TYPES.items():
         takes = f"takes {', '.join(loss.keys)}" if loss.keys else "takes no further keys"
         needs = "; needs <target>_mask in the extra data" if loss.masked else ""
+        if loss.ensemble:
+            needs = "; reads energy_ensemble or mtt::aux::<target>_ensemble of the predictions, not for gradients"
         lines.append(f"{name}: {takes}{needs}.")
     return "\n".join(lines)

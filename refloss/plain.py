@@ -1,4 +1,4 @@
-"""The losses as a page of NumPy, to read beside docs/specification.md, sections 1 to 4.
+"""The losses as a page of NumPy, to read beside docs/specification.md, sections 1 to 5.
 
 Nothing here is fast, checked or exact to the last bit, and nothing uses it: it is the formulas, for eyes and for
 lessons, tested against the same oracle as the real thing. B structures, N points of a target, N + E or P of
@@ -39,6 +39,31 @@ def _residual(predictions: Floats, targets: Floats, mask: Booleans | None) -> Fl
     if mask is not None:
         selected &= mask
     return predictions[selected] - targets[selected]
+
+
+def gaussian_nll(mean: Floats, targets: Floats, variance: Floats) -> Floats:
+    """(ln v + (t − μ)²/v)/2 of each element: the negative logarithm of a Gaussian's density at t, less ln(2π)/2."""
+    v = np.maximum(variance, 1e-6)
+    return (np.log(v) + (targets - mean) ** 2 / v) / 2
+
+
+def gaussian_crps(mean: Floats, targets: Floats, variance: Floats) -> Floats:
+    """σ [z (2 Φ(z) − 1) + 2 φ(z) − 1/√π] of each element, z = (t − μ)/σ: nearly |t − μ| where σ is small."""
+    from scipy.special import erf
+
+    sigma = np.sqrt(np.maximum(variance, 1e-12))
+    z = (targets - mean) / sigma
+    both_sides = erf(z / np.sqrt(2))  # 2 Φ(z) − 1, the probability between −z and z
+    density = np.exp(-(z**2) / 2) / np.sqrt(2 * np.pi)
+    score: Floats = sigma * (z * both_sides + 2 * density - 1 / np.sqrt(np.pi))
+    return score
+
+
+def empirical_crps(ensemble: Floats, targets: Floats) -> Floats:
+    """Mean |y − t| less half of the mean distance between two members, of each row of the ensemble (B, M)."""
+    misfit = np.abs(ensemble - targets[:, None]).mean(axis=1)
+    spread: Floats = np.abs(ensemble[:, :, None] - ensemble[:, None, :]).mean(axis=(1, 2))
+    return np.asarray(misfit - spread / 2)
 
 
 class Aligned(NamedTuple):

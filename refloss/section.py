@@ -13,11 +13,12 @@ from functools import partial
 from importlib import import_module
 from typing import Any, Final, Literal
 
-from refloss import gradients
+from refloss import gradients, members
 from refloss.arithmetic import standard_arithmetic
 from refloss.conventions import MASKED_DOS, SHIFT_AGNOSTIC
 from refloss.errors import InputError, did_you_mean
 from refloss.interop.metatensor import opened, require_same_labels
+from refloss.members import ensemble_name
 from refloss.results import Floats, SectionResult, SectionTerm
 from refloss.section_data import atom_counts, joined, keys_of, mask_of, per_atom, pieces_of, require_names
 
@@ -41,6 +42,8 @@ class LossType:
         The keys of these that the expansion fills in.
     conventions : tuple of str
         The named conventions, for the types that have any.
+    ensemble : bool
+        Whether the type compares the target's values with an ensemble of predictions; gradients have no such type.
     """
 
     entry: str
@@ -48,6 +51,11 @@ class LossType:
     keys: Mapping[str, KeyKind] = field(default_factory=dict)
     defaults: Mapping[str, float] = field(default_factory=dict)
     conventions: tuple[str, ...] = ()
+    ensemble: bool = False
+
+    def source(self, target: str) -> str:
+        """Return the name under which the predictions hold what the type compares with the target."""
+        return ensemble_name(target) if self.ensemble else target
 
     def load(self) -> Callable[..., Any]:
         """Import and return the entry point."""
@@ -82,6 +90,9 @@ LOSS_TYPES: Final[dict[str, LossType]] = {
     "shift_agnostic_mse": LossType(
         "aligned:shift_agnostic_mse", keys=_AGNOSTIC_KEYS, conventions=tuple(SHIFT_AGNOSTIC)
     ),
+    "gaussian_nll_ensemble": LossType("ensemble:gaussian_nll_of_members", ensemble=True),
+    "gaussian_crps_ensemble": LossType("ensemble:gaussian_crps_of_members", ensemble=True),
+    "empirical_crps_ensemble": LossType("ensemble:empirical_crps", ensemble=True),
 }
 """Every loss type of the options, by name."""
 
@@ -125,7 +136,9 @@ class LossSection:
         predictions, targets : mapping
             Target to an array, to ``{"values": array, "<gradient>": array, …}``, or to ``{"blocks": {key: …}}`` with
             one of these for each block: blocks are flattened and joined in the order of their keys. Or to a
-            metatensor TensorMap, whose labels must be those of the other TensorMaps of the target.
+            metatensor TensorMap, whose labels must be those of the other TensorMaps of the target. An ensemble type
+            reads the target's ensemble, ``energy_ensemble`` or ``mtt::aux::<target without mtt::>_ensemble``, in the
+            place of its prediction: its last axis holds all properties of the first member, then of the second, ….
         extra_data : mapping, optional
             ``<target>_mask`` to the mask of a masked type, in the same form, the gradients' masks inside.
         num_atoms : (B,) integers, optional
@@ -168,7 +181,7 @@ class LossSection:
                 raise InputError(
                     f"{path}: found a target and a gradient of this name, expected terms of different names"
                 )
-            reason = self._missing(path, name, key, predictions, targets)
+            reason = self._missing(path, name, key, options["type"], predictions, targets)
             if reason is not None:
                 skipped[path] = reason
                 continue
@@ -176,7 +189,7 @@ class LossSection:
             arguments = {k: v for k, v in options.items() if k not in ("type", "weight", "gradients")}
             weight, contribution = float(options["weight"]), None
             try:
-                given = {"predictions": predictions[name], "targets": targets[name]}
+                given = {"predictions": predictions[loss.source(name)], "targets": targets[name]}
                 if loss.masked:
                     given["mask"] = mask_of(extra_data, name, key, options["type"])
                 require_same_labels(key, given)
@@ -185,16 +198,20 @@ class LossSection:
                 if atoms is not None and name not in per_structure_targets:
                     for which in ("predictions", "targets"):
                         data[which], divisors[which] = per_atom(which, given[which], key, data[which], atoms)
-                result = loss.load()(**joined(data), grad=grad, **arguments)
+                if loss.ensemble:
+                    result = members.evaluate(loss.load(), data, grad=grad, **arguments)
+                else:
+                    result = loss.load()(**joined(data), grad=grad, **arguments)
                 if result._unrounded is not None:
                     contribution = weighted_sum([(weight, result._unrounded)], "contribution")
             except InputError as error:
                 raise InputError(f"{path}: {error}") from error
             terms[path] = SectionTerm(options["type"], weight, result.value, contribution, result)
-            origins.append(gradients.Origin(name, key, data["predictions"], divisors["predictions"]))
+            origins.append(gradients.Origin(loss.source(name), key, data["predictions"], divisors["predictions"]))
         if not terms:
-            wanted, found = ", ".join(self.losses), ", ".join(map(str, predictions)) or "nothing"
-            hint = "".join(did_you_mean(str(name), self.losses) for name in predictions)
+            sources = [LOSS_TYPES[options["type"]].source(name) for name, options in self.losses.items()]
+            wanted, found = ", ".join(sources), ", ".join(map(str, predictions)) or "nothing"
+            hint = "".join(did_you_mean(str(name), sources) for name in predictions)
             raise InputError(f"predictions: found {found}, expected at least one target of the section: {wanted}{hint}")
         return _total(terms, skipped, partial(gradients.of_total, list(zip(terms.values(), origins, strict=True))))
 
@@ -206,29 +223,51 @@ class LossSection:
 
     def _unknown(self, predictions: Mapping[str, Any]) -> dict[str, str]:
         """Return what the predictions hold and the section does not name, to the reason why it is left out."""
-        unknown = {}
+        unknown, read = {}, {}
+        for name, options in self.losses.items():
+            read[LOSS_TYPES[options["type"]].source(name)] = {"values"}
+        for name, options in self.losses.items():  # the prediction beside an ensemble has the gradients
+            read[name] = {"values", *options.get("gradients", {})}
         for name, data in predictions.items():
-            if name not in self.losses:
+            if name not in read:
                 unknown[name] = "not in the loss section"
                 continue
-            evaluated = {"values", *self.losses[name].get("gradients", {})}
+            evaluated = read[name]
             for gradient in sorted(keys_of(f"predictions[{name!r}]", data) - evaluated, key=str):
                 unknown[f"{name}/{gradient}"] = "not in the loss section"
         return unknown
 
     def _missing(
-        self, path: str, name: str, key: str, predictions: Mapping[str, Any], targets: Mapping[str, Any]
+        self,
+        path: str,
+        name: str,
+        key: str,
+        loss_type: str,
+        predictions: Mapping[str, Any],
+        targets: Mapping[str, Any],
     ) -> str | None:
         """Return why a term is left out, or None; raise where it may not be."""
-        if name not in predictions:
-            return "not in the predictions"
+        loss = LOSS_TYPES[loss_type]
+        if loss.ensemble and key != "values":
+            if path in self.named:
+                raise InputError(f"{path}: found type {loss_type}, which is of values alone, expected another")
+            return f"{loss_type} is of values alone"
+        source = loss.source(name)
+        if source not in predictions:
+            if name not in predictions:
+                return "not in the predictions"
+            found = ", ".join(map(str, predictions))
+            raise InputError(
+                f"{path}: predictions: found {found}, expected {source!r} too, the ensemble that {loss_type} reads"
+                f"{did_you_mean(source, map(str, predictions))}"
+            )
         if name not in targets:
             found = ", ".join(map(str, targets)) or "nothing"
             raise InputError(f"targets: found {found}, expected {name!r} too, as in predictions")
         lacking = [
             which
-            for which, data in (("predictions", predictions), ("targets", targets))
-            if key not in keys_of(f"{which}[{name!r}]", data[name])
+            for which, data, entry in (("predictions", predictions, source), ("targets", targets, name))
+            if key not in keys_of(f"{which}[{entry!r}]", data[entry])
         ]
         if not lacking:
             return None

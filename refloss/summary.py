@@ -196,10 +196,12 @@ def _unused(
     section: LossSection, result: SectionResult, data: Mapping[str, Mapping[str, Iterable[str]]]
 ) -> dict[str, list[str]]:
     """Return the keys of each part of the data that no term used."""
-    used = {"predictions": set(result.terms), "targets": set(result.terms), "extra_data": set()}
+    used: dict[str, set[str]] = {"predictions": set(), "targets": set(result.terms), "extra_data": set()}
     for name in section.losses:
         for path in (path for path in result.terms if path == name or path.startswith(f"{name}/")):
-            if LOSS_TYPES[result.terms[path].type].masked:
+            loss = LOSS_TYPES[result.terms[path].type]
+            used["predictions"].add(f"{loss.source(name)}{path[len(name) :]}")
+            if loss.masked:
                 used["extra_data"].add(f"{name}_mask{path[len(name) :]}")
     return {
         which: [

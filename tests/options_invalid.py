@@ -236,6 +236,18 @@ INVALID = [
         ("unknown loss type 'shift_agnostic_mae'", "did you mean 'shift_agnostic_mse'?"),
     ),
     _invalid(
+        "ensemble types have no keys of their own, and are named in full",
+        """
+        loss:
+          mtt::a: {type: gaussian_nll_ensemble, §delta: 1.0}
+          mtt::b: {type: §gaussian_nll}
+          mtt::c: {type: empirical_crps_ensemble, reduction: §max}
+        """,
+        ("loss.mtt::a.delta: gaussian_nll_ensemble takes no 'delta'", "key of huber"),
+        ("unknown loss type 'gaussian_nll'", "did you mean 'gaussian_nll_ensemble'?"),
+        "loss.mtt::c.reduction",
+    ),
+    _invalid(
         "weights that are no finite number",
         """
         loss:

@@ -226,6 +226,30 @@ VALID = [
             "mtt::dos2": target("shift_agnostic_mse"),
         },
     ),
+    _valid(
+        "ensemble types take no keys of their own, and go to gradients where they are given to all",
+        """
+        loss: gaussian_crps_ensemble
+        training_set: {targets: {energy: {stress: off}, mtt::dos: {}}}
+        """,
+        {
+            "energy": target("gaussian_crps_ensemble", gradients={"positions": term("gaussian_crps_ensemble")}),
+            "mtt::dos": target("gaussian_crps_ensemble"),
+        },
+    ),
+    _valid(
+        "ensemble types of single targets",
+        """
+        loss:
+          energy: {type: gaussian_nll_ensemble, weight: 2, reduction: sum, forces: mae}
+          mtt::a: empirical_crps_ensemble
+        """,
+        {
+            "energy": target("gaussian_nll_ensemble", 2.0, "sum", gradients={"positions": term("mae")}),
+            "mtt::a": target("empirical_crps_ensemble"),
+        },
+        "energy/positions",
+    ),
     # Gradients
     _valid(
         "forces and stress become positions and strain, and count as named",

@@ -7,6 +7,7 @@ from fractions import Fraction
 import numpy as np
 import oracle
 import oracle_agnostic
+import oracle_ensemble
 import pytest
 from strategies import conventions, generic
 
@@ -98,6 +99,26 @@ def test_pointwise(loss, masked):
 
 def test_trapezoid_of_few_points():
     assert [plain.trapezoid(np.ones(n), 0.5) for n in range(5)] == [0.0, 0.0, 0.5, 1.0, 1.5]
+
+
+def test_the_ensemble_losses():
+    rng = np.random.default_rng(31)
+    mean, targets, variance = rng.normal(size=(3, 20))
+    variance = np.abs(variance)
+    variance[:3] = 0.0
+    for kind, found in (
+        ("nll", plain.gaussian_nll(mean, targets, variance)),
+        ("crps", plain.gaussian_crps(mean, targets, variance)),
+    ):
+        exact = [
+            oracle_ensemble.gaussian(kind, *case).element
+            for case in zip(mean.tolist(), targets.tolist(), variance.tolist(), strict=True)
+        ]
+        # A difference of numbers of magnitude 1 over σ = 1e-3 or 1e-6: its square is off by 1e-15 or so, relatively.
+        assert found == pytest.approx([float(figure.value) for figure in exact], rel=TOLERANCE)
+    ensemble = rng.normal(size=(20, 5))
+    exact = [oracle_ensemble.empirical(*case)[0] for case in zip(ensemble.tolist(), targets.tolist(), strict=True)]
+    assert_close(plain.empirical_crps(ensemble, targets), exact)
 
 
 def assert_close(found, exact):

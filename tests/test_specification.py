@@ -141,7 +141,10 @@ def test_the_sections_that_the_code_cites_are_there() -> None:
     assert [int(n) for n in re.findall(r"^## (\d+)\. ", PAGE, re.MULTILINE)] == list(range(1, 10))
 
 
-@pytest.mark.parametrize("name", ["mse", "mae", "huber", "masked_dos", "shift_agnostic_mse"])
+@pytest.mark.parametrize(
+    "name",
+    ["mse", "mae", "huber", "masked_dos", "shift_agnostic_mse", "gaussian_nll", "gaussian_crps", "empirical_crps"],
+)
 def test_the_signatures_of_the_page_are_those_of_the_code(name: str) -> None:
     stated = re.search(rf"^refloss\.{name}\((.*?)\)$", PAGE, re.MULTILINE | re.DOTALL)
     assert stated is not None
