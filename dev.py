@@ -2,12 +2,14 @@
 
     python3 dev.py demo [arguments of refloss demo]
     python3 dev.py test [arguments of pytest]
+    python3 dev.py released [arguments of pytest]  the tests that run the released metatrain
     python3 dev.py run PROGRAM [arguments]       a module of the environment: ruff, mypy, pip, ...
 
-The environment is the folder .venv beside this file, or the one that REFLOSS_VENV names. It is made on first use,
-brought up to date when pyproject.toml changes, and rebuilt when it is broken or half made. Only the standard library
-and a Python that pyproject.toml allows are needed: neither pip nor ensurepip has to be there, and a Python that its
-distribution manages is left alone.
+The environment is the folder .venv beside this file, or the one that REFLOSS_VENV names; metatrain and torch have one
+of their own beside it, whose name ends in -released. An environment is made on first use, brought up to date when
+pyproject.toml changes, and rebuilt when it is broken or half made. Only the standard library and a Python that
+pyproject.toml allows are needed: neither pip nor ensurepip has to be there, and a Python that its distribution manages
+is left alone.
 """
 
 # No annotations from __future__ here: an old Python must get as far as reading that it is too old.
@@ -20,6 +22,7 @@ import ssl
 import subprocess
 import sys
 import tempfile
+import typing
 import urllib.parse
 import urllib.request
 import venv
@@ -35,13 +38,13 @@ if sys.version_info < NEEDED:
 
 ROOT = Path(__file__).resolve().parent
 VENV = ROOT / os.environ.get("REFLOSS_VENV", ".venv")
-PYTHON = VENV / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
-STAMP = VENV / "refloss-stamp.txt"
 
 EVERYTHING = ".[test]"
+RELEASED = ".[released]"
 TASKS = {  # what to install, and what to run in the environment
     "demo": (".", ["-m", "refloss", "demo"]),
     "test": (EVERYTHING, ["-m", "pytest"]),
+    "released": (RELEASED, ["-m", "pytest", "-o", "testpaths=tests/released"]),
     "run": (EVERYTHING, ["-m"]),
 }
 
@@ -56,29 +59,53 @@ class SetupError(Exception):
     """The environment cannot be made; the message is what the user reads."""
 
 
+class Environment(typing.NamedTuple):
+    """A virtual environment's folder, its Python, and the file that says what has been installed in it."""
+
+    folder: Path
+
+    @property
+    def python(self) -> Path:
+        return self.folder / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
+
+    @property
+    def stamp(self) -> Path:
+        return self.folder / "refloss-stamp.txt"
+
+
 def main(arguments: list[str]) -> int:
     if not arguments or arguments[0] not in TASKS or arguments == ["run"]:
         print(__doc__)
         return 0 if arguments in (["-h"], ["--help"]) else 2
     wanted, command = TASKS[arguments[0]]
+    environment = home(wanted)
     try:
-        prepare(wanted)
+        prepare(wanted, environment)
     except SetupError as error:
         print(f"dev.py: {error}", file=sys.stderr)
         return 1
-    return subprocess.run([PYTHON, *command, *arguments[1:]], cwd=ROOT, check=False).returncode
+    # Here the released code is what is asked for: tests that find it missing must not pass for tests that ran.
+    variables = os.environ | ({"REFLOSS_RELEASED": "required"} if wanted == RELEASED else {})
+    return subprocess.run(
+        [environment.python, *command, *arguments[1:]], cwd=ROOT, check=False, env=variables
+    ).returncode
 
 
-def prepare(wanted: str) -> None:
+def home(wanted: str) -> Environment:
+    """Return where `wanted` is installed: metatrain and torch are large, and refloss is to be tested without them."""
+    return Environment(VENV.with_name(f"{VENV.name}-released") if wanted == RELEASED else VENV)
+
+
+def prepare(wanted: str, environment: Environment) -> None:
     """Bring the environment to where it has `wanted`; an environment that has it is left untouched."""
-    found = STAMP.read_text() if STAMP.exists() else ""
-    if not found or answer(PYTHON, "-c", "import sys; print(sys.version)") != sys.version:
-        create()
+    found = environment.stamp.read_text() if environment.stamp.exists() else ""
+    if not found or answer(environment.python, "-c", "import sys; print(sys.version)") != sys.version:
+        create(environment)
     elif found in (stamp(wanted), stamp(EVERYTHING)):
         return
-    STAMP.unlink(missing_ok=True)  # until the installation is complete, this environment is half made
-    install(wanted)
-    STAMP.write_text(stamp(wanted))
+    environment.stamp.unlink(missing_ok=True)  # until the installation is complete, this environment is half made
+    install(wanted, environment)
+    environment.stamp.write_text(stamp(wanted))
 
 
 def stamp(wanted: str) -> str:
@@ -87,23 +114,25 @@ def stamp(wanted: str) -> str:
     return f"{wanted} {hashlib.sha256(pyproject).hexdigest()} {ROOT}"
 
 
-def create() -> None:
+def create(environment: Environment) -> None:
     """Make the environment anew, and give it a pip by the first way that works."""
-    say(f"making {VENV} with Python {sys.version.split()[0]}")
+    folder, python = environment.folder, environment.python
+    say(f"making {folder} with Python {sys.version.split()[0]}")
     try:
-        venv.EnvBuilder(clear=True, symlinks=os.name != "nt").create(VENV)
+        venv.EnvBuilder(clear=True, symlinks=os.name != "nt").create(folder)
     except OSError as error:
         raise SetupError(f"cannot make the environment: {error}") from error
-    bundled = (PYTHON, "-m", "ensurepip")
-    borrowed = (sys.executable, "-m", "pip", "--python", PYTHON, "install", f"pip=={PIP_VERSION}")
-    if answer(*bundled) is None and answer(*borrowed) is None and run_fetched_pip() is None:
-        raise SetupError(f"the environment's Python runs no pip ({PYTHON})")
+    bundled = (python, "-m", "ensurepip")
+    borrowed = (sys.executable, "-m", "pip", "--python", python, "install", f"pip=={PIP_VERSION}")
+    if answer(*bundled) is None and answer(*borrowed) is None and run_fetched_pip(python) is None:
+        raise SetupError(f"the environment's Python runs no pip ({python})")
 
 
-def install(wanted: str) -> None:
+def install(wanted: str, environment: Environment) -> None:
     """Install the package, editable, showing pip's steps; show the rest of what pip says only when it matters."""
     say(f"installing refloss and what it needs ({wanted})")
-    pip = [str(PYTHON), "-m", "pip", "install", "--disable-pip-version-check", "--no-input", "--editable", wanted]
+    pip = [str(environment.python), "-m", "pip", "install", "--disable-pip-version-check", "--no-input"]
+    pip += ["--editable", wanted]
     log = []
     with subprocess.Popen(
         pip, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, encoding="utf-8", errors="replace"
@@ -118,7 +147,7 @@ def install(wanted: str) -> None:
         raise SetupError("pip could not install refloss; it says:\n" + "".join(log[-30:]))
 
 
-def run_fetched_pip() -> "str | None":
+def run_fetched_pip(python: Path) -> "str | None":
     """Give the environment a pip from the configured package index, with nothing but the standard library."""
     say(f"this Python comes without pip: fetching {PIP_WHEEL}")
     address = f"{index()}/pip/"
@@ -131,7 +160,7 @@ def run_fetched_pip() -> "str | None":
     with tempfile.TemporaryDirectory() as folder:
         wheel = Path(folder, PIP_WHEEL)
         wheel.write_bytes(content)
-        return answer(PYTHON, wheel / "pip", "install", "--no-index", wheel)
+        return answer(python, wheel / "pip", "install", "--no-index", wheel)
 
 
 def index() -> str:

@@ -25,6 +25,15 @@ def load() -> ModuleType:
     return module
 
 
+class Running:
+    """Stands for an environment whose Python is the one that runs."""
+
+    python = Path(sys.executable)
+
+    def __init__(self, _: object) -> None:
+        pass
+
+
 @pytest.fixture
 def dev(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     """Give a fresh dev.py whose project is a folder of its own."""
@@ -34,7 +43,6 @@ def dev(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     (tmp_path / "pyproject.toml").write_text("[project]\n")
     (tmp_path / ".venv").mkdir()
     module.ROOT, module.VENV = tmp_path, tmp_path / ".venv"
-    module.STAMP = module.VENV / "stamp"
     return module
 
 
@@ -42,15 +50,15 @@ def dev(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
 def done(dev: ModuleType) -> list[str]:
     """Record what prepare() does instead of doing it; the environment's Python is the one that runs."""
     actions: list[str] = []
-    dev.create = lambda: actions.append("create")
-    dev.install = lambda wanted: actions.append(f"install {wanted}")
+    dev.create = lambda _: actions.append("create")
+    dev.install = lambda wanted, _: actions.append(f"install {wanted}")
     dev.answer = lambda *_: sys.version
     return actions
 
 
 def test_a_fresh_clone_is_made_once(dev: ModuleType, done: list[str]) -> None:
-    dev.prepare(".")
-    dev.prepare(".")
+    dev.prepare(".", dev.home("."))
+    dev.prepare(".", dev.home("."))
     assert done == ["create", "install ."]
 
 
@@ -65,47 +73,68 @@ def test_a_fresh_clone_is_made_once(dev: ModuleType, done: list[str]) -> None:
 def test_an_environment_grows_and_serves_the_smaller_task(
     dev: ModuleType, done: list[str], first: str, then: str, second: list[str]
 ) -> None:
-    dev.prepare(first)
-    dev.prepare(then)
+    dev.prepare(first, dev.home(first))
+    dev.prepare(then, dev.home(then))
     assert done == ["create", f"install {first}", *second]
 
 
+def test_the_released_code_has_an_environment_of_its_own(dev: ModuleType, done: list[str]) -> None:
+    assert dev.home(".") == dev.home(".[test]") == dev.Environment(dev.VENV)
+    released = dev.home(".[released]")
+    assert released.folder == dev.ROOT / ".venv-released"
+    released.folder.mkdir()
+    for wanted in (".[test]", ".[released]", ".[test]", ".[released]"):
+        dev.prepare(wanted, dev.home(wanted))
+    assert done == ["create", "install .[test]", "create", "install .[released]"]
+
+
+def test_only_the_task_of_the_released_code_requires_it(
+    dev: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("REFLOSS_RELEASED", raising=False)
+    (tmp_path / "pytest.py").write_text("import os, sys; sys.exit(len(os.environ.get('REFLOSS_RELEASED', '')))")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    dev.prepare, dev.home = (lambda *_: None), Running
+    assert dev.main(["released"]) == len("required")
+    assert dev.main(["test"]) == 0
+
+
 def test_a_changed_pyproject_installs_again_into_what_is_there(dev: ModuleType, done: list[str]) -> None:
-    dev.prepare(".")
+    dev.prepare(".", dev.home("."))
     (dev.ROOT / "pyproject.toml").write_text("[project]\nname = 'other'\n")
-    dev.prepare(".")
+    dev.prepare(".", dev.home("."))
     assert done == ["create", "install .", "install ."]
 
 
 @pytest.mark.parametrize("found", [None, "3.11.0 (another build)"])
 def test_a_broken_or_older_environment_is_rebuilt(dev: ModuleType, done: list[str], found: str | None) -> None:
-    dev.prepare(".")
+    dev.prepare(".", dev.home("."))
     dev.answer = lambda *_: found
-    dev.prepare(".")
+    dev.prepare(".", dev.home("."))
     assert done == ["create", "install ."] * 2
 
 
 def test_a_moved_folder_installs_again(dev: ModuleType, done: list[str], tmp_path: Path) -> None:
-    dev.prepare(".")
+    dev.prepare(".", dev.home("."))
     moved = tmp_path / "moved"
     moved.mkdir()
     (moved / "pyproject.toml").write_text("[project]\n")
     dev.ROOT = moved  # the stamp came along, the editable path did not
-    dev.prepare(".")
+    dev.prepare(".", dev.home("."))
     assert done == ["create", "install .", "install ."]
 
 
 def test_a_failed_installation_is_never_taken_for_a_finished_one(dev: ModuleType, done: list[str]) -> None:
-    dev.prepare(".")
+    dev.prepare(".", dev.home("."))
 
-    def fail(_: str) -> None:
+    def fail(*_: object) -> None:
         raise dev.SetupError("no")
 
     dev.install = fail
     with pytest.raises(dev.SetupError):
-        dev.prepare(".[test]")
-    dev.install = lambda wanted: done.append(f"install {wanted}")
-    dev.prepare(".")
+        dev.prepare(".[test]", dev.home(".[test]"))
+    dev.install = lambda wanted, _: done.append(f"install {wanted}")
+    dev.prepare(".", dev.home("."))
     assert done == ["create", "install .", "create", "install ."]
 
 
@@ -117,22 +146,22 @@ def test_pip_comes_by_the_first_way_that_works(dev: ModuleType, monkeypatch: pyt
         tried.append(command[2])
         return "" if command[2] == working else None
 
-    def fetched() -> str | None:
+    def fetched(_: Path) -> str | None:
         tried.append("fetched")
         return "" if working == "fetched" else None
 
     monkeypatch.setattr(dev.venv.EnvBuilder, "create", lambda self, folder: None)
     dev.answer, dev.run_fetched_pip = answer, fetched
-    dev.create()
+    dev.create(dev.home("."))
     ways = ["ensurepip", "pip", "fetched"]
     assert tried == ways[: ways.index(working) + 1]
 
 
 def test_no_way_to_a_pip_is_an_error(dev: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(dev.venv.EnvBuilder, "create", lambda self, folder: None)
-    dev.answer, dev.run_fetched_pip = (lambda *_: None), (lambda: None)
+    dev.answer, dev.run_fetched_pip = (lambda *_: None), (lambda _: None)
     with pytest.raises(dev.SetupError, match="runs no pip"):
-        dev.create()
+        dev.create(dev.home("."))
 
 
 def index_of(files: dict[str, bytes]) -> Callable[[str], bytes]:
@@ -156,17 +185,17 @@ def test_the_fetched_pip_runs_only_with_the_right_digest(dev: ModuleType) -> Non
 
     dev.answer = answer
     with pytest.raises(dev.SetupError, match="SHA-256 digest differs"):
-        dev.run_fetched_pip()
+        dev.run_fetched_pip(Path("python"))
     assert not ran
     dev.PIP_SHA256 = hashlib.sha256(b"the wheel").hexdigest()
-    assert dev.run_fetched_pip() == ""
-    assert ran[0][0] == dev.PYTHON
+    assert dev.run_fetched_pip(Path("python")) == ""
+    assert ran[0][0] == Path("python")
 
 
 def test_an_index_without_the_wheel_is_named(dev: ModuleType) -> None:
     dev.page = index_of({"pip-9.9-py3-none-any.whl": b""})
     with pytest.raises(dev.SetupError, match=re.escape(dev.PIP_WHEEL)):
-        dev.run_fetched_pip()
+        dev.run_fetched_pip(Path("python"))
 
 
 def test_the_index_is_the_one_pip_is_set_to(dev: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -216,9 +245,8 @@ def test_a_failing_pip_is_explained(
 ) -> None:
     (tmp_path / "pip.py").write_text(f"print({says!r}); raise SystemExit(1)")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-    dev.PYTHON = Path(sys.executable)
     with pytest.raises(dev.SetupError) as caught:
-        dev.install(".")
+        dev.install(".", Running(tmp_path))
     assert expected in str(caught.value)
     assert unexpected not in str(caught.value)
 
@@ -231,8 +259,7 @@ def test_pip_installs_what_is_wanted_and_shows_its_steps(
         "print('Collecting numba'); print('  Downloading numba.whl (3 MB)')"
     )
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-    dev.PYTHON = Path(sys.executable)
-    dev.install(".[test]")
+    dev.install(".[test]", Running(tmp_path))
     assert (tmp_path / "seen").read_text().endswith("--editable .[test]")
     shown = capsys.readouterr().out
     assert "Downloading numba.whl (3 MB)" in shown
@@ -245,13 +272,13 @@ def test_the_task_runs_in_the_environment_and_its_exit_status_is_passed_on(
     (tmp_path / "failing.py").write_text("import sys; sys.exit(int(sys.argv[1]))")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     wanted = []
-    dev.prepare, dev.PYTHON = wanted.append, Path(sys.executable)
+    dev.prepare, dev.home = (lambda what, _: wanted.append(what)), Running
     assert dev.main(["run", "failing", "7"]) == 7
     assert wanted == [".[test]"]
 
 
 def test_a_setup_error_is_one_line_on_stderr(dev: ModuleType, capsys: pytest.CaptureFixture[str]) -> None:
-    def fail(_: str) -> None:
+    def fail(*_: object) -> None:
         raise dev.SetupError("no network")
 
     dev.prepare = fail
