@@ -14,7 +14,7 @@ import refloss
 from refloss import demo
 
 ROOT = Path(__file__).parents[1]
-PAGES = ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", "docs/specification.md", "docs/accuracy.md"]
+PAGES = ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", "docs/specification.md", "docs/accuracy.md", "docs/interop.md"]
 SNIPPETS = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL)
 
 
@@ -34,8 +34,9 @@ def run(snippet: str, folder: Path) -> str:
     return done.stdout
 
 
-def test_there_are_two_snippets() -> None:
-    assert len(SNIPPETS) == 2
+def test_there_are_three_snippets_of_which_one_needs_torch() -> None:
+    """That one runs in tests/released/test_interop_torch.py."""
+    assert ["import torch" in snippet for snippet in SNIPPETS] == [False, False, True]
 
 
 def test_the_first_snippet_draws_its_picture(tmp_path: Path) -> None:

@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import inspect
+import os
+import re
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,6 +22,7 @@ from refloss import InputError  # noqa: E402
 from refloss.interop import torch as golden  # noqa: E402
 
 B = 3
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(autouse=True)
@@ -331,3 +337,15 @@ def test_a_training_run_is_the_one_that_torch_would_make() -> None:
         weights.append(model.weight.detach())
     # Twenty steps add up twenty roundings of gradients; Adam divides by their size, which no step lets vanish.
     torch.testing.assert_close(*weights, rtol=1e-12, atol=1e-12)
+
+
+def test_the_snippet_of_the_readme(tmp_path: Path) -> None:
+    snippets = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL)
+    (snippet,) = (item for item in snippets if "import torch" in item)
+    script = tmp_path / "snippet.py"
+    script.write_text(snippet, encoding="utf-8")
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    done = subprocess.run([sys.executable, script], env=environment, capture_output=True, text=True, check=True)
+    total, count = done.stdout.split()
+    assert float(total) > 0
+    assert count == "64"
