@@ -10,18 +10,16 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
+from maps import ATOMS, ROWS, block, energy, tensormap
+from metatomic.torch import System
+from metatrain.utils import loss as released
+from metatrain.utils.data.target_info import get_energy_target_info, get_generic_target_info
+from metatrain.utils.per_atom import average_by_num_atoms
 from sections import normal, reseed
 
-torch = pytest.importorskip("torch", reason="torch is not installed")
-released = pytest.importorskip("metatrain.utils.loss", reason="metatrain is not installed")
-
-from maps import ATOMS, ROWS, block, energy, tensormap  # noqa: E402
-from metatomic.torch import System  # noqa: E402
-from metatrain.utils.data.target_info import get_energy_target_info, get_generic_target_info  # noqa: E402
-from metatrain.utils.per_atom import average_by_num_atoms  # noqa: E402
-
-import refloss  # noqa: E402
-from refloss.interop import torch as golden  # noqa: E402
+import refloss
+from refloss.interop import torch as golden
 
 RTOL = 1e-14
 """torch adds at most 33 numbers for a term, with an error of at most 32 · 2⁻⁵³ = 4e-15 of their sum; then the terms."""

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 import refloss
 from refloss import arrays
@@ -26,7 +27,6 @@ def views(array: Any) -> Iterator[tuple[str, Any]]:
 @pytest.mark.parametrize("name", ["float16", "bfloat16", "float32", "float64"])
 @pytest.mark.parametrize("attached", [False, True])
 def test_torch(name: str, attached: bool) -> None:
-    torch = pytest.importorskip("torch", reason="torch is not installed")
     tensor = torch.from_numpy(BASE).to(getattr(torch, name)).requires_grad_(attached)
     exact = tensor.detach().double().numpy()
     for (kind, found), (_, wanted) in zip(views(tensor), views(exact), strict=True):
@@ -42,7 +42,6 @@ def test_torch(name: str, attached: bool) -> None:
 
 
 def test_torch_tensors_that_are_no_arrays_of_numbers() -> None:
-    torch = pytest.importorskip("torch", reason="torch is not installed")
     base = torch.from_numpy(BASE)
     for tensor, part in (
         (base.to("meta"), "no data"),

@@ -8,15 +8,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
+from maps import ATOMS, LIBRARIES, block, energy, tensormap
+from metatensor.learn.data import Dataset, group_and_join
 from sections import FULL, energies, normal, reseed, section
 
-torch = pytest.importorskip("torch", reason="torch is not installed")
-pytest.importorskip("metatensor.torch", reason="metatensor-torch is not installed")
-
-from maps import ATOMS, LIBRARIES, block, energy, tensormap  # noqa: E402
-
-import refloss  # noqa: E402
-from refloss.interop.metatensor import gradient_as_tensormap  # noqa: E402
+import refloss
+from refloss.interop.metatensor import gradient_as_tensormap
 
 NAMES = ("o3_lambda", "o3_sigma")
 
@@ -64,7 +62,6 @@ def test_core_maps_that_hold_tensors() -> None:
 
 def test_what_a_data_loader_joins() -> None:
     """metatensor-learn numbers the structures of the targets by their places in the data set."""
-    data = pytest.importorskip("metatensor.learn.data", reason="metatensor-learn is not installed")
     p, t = energies(), energies()
     starts = np.cumsum([0, *ATOMS])
     targets = []
@@ -85,8 +82,8 @@ def test_what_a_data_loader_joins() -> None:
             gradients={"positions": positions},
         )
         targets.append(tensormap("metatensor.torch", {0: one}))
-    loaded = data.Dataset.from_dict({"energy": targets})
-    batch = data.group_and_join([loaded[i] for i in range(4)], join_kwargs={"different_keys": "union"})
+    loaded = Dataset.from_dict({"energy": targets})
+    batch = group_and_join([loaded[i] for i in range(4)], join_kwargs={"different_keys": "union"})
     chosen = section({"energy": {"type": "mse", "forces": "mae"}})
     found = chosen.evaluate({"energy": energy("metatensor.torch", p)}, {"energy": batch.energy})
     assert found.to_dict()["terms"] == chosen.evaluate({"energy": p}, {"energy": t}).to_dict()["terms"]

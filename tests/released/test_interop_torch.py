@@ -13,13 +13,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from sections import FULL, energies, in_blocks, normal, reseed, section
 
-torch = pytest.importorskip("torch", reason="torch is not installed")
-
-import refloss  # noqa: E402
-from refloss import InputError  # noqa: E402
-from refloss.interop import torch as golden  # noqa: E402
+import refloss
+from refloss import InputError
+from refloss.interop import torch as golden
 
 B = 3
 ROOT = Path(__file__).parents[2]

@@ -8,11 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-torch = pytest.importorskip("torch", reason="torch is not installed")
-pytest.importorskip("metatrain", reason="metatrain is not installed")
-
-import refloss  # noqa: E402
-from refloss.interop import torch as golden  # noqa: E402
+import refloss
+from refloss.interop import torch as golden
 
 LOSS = {
     "energy": {
