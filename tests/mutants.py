@@ -3,7 +3,7 @@
     python tests/mutants.py                    every mutant: a table of which test caught it
     python tests/mutants.py "no TINY" intact   some of them, by name; "intact" is the copy as it is, which must pass
 
-Every mutant compiles all kernels anew, so that the whole takes about a quarter of an hour. A mutant that nothing
+Every mutant compiles all kernels anew, so that the whole takes about twenty minutes. A mutant that nothing
 catches is a test that is missing, or a safeguard that is not needed.
 """
 
@@ -35,6 +35,9 @@ TESTS = (
 )
 """The files of tests that a mutant has to pass, in this order, until one fails."""
 
+ENSEMBLE_TESTS = ("ensemble", "section_ensemble")
+"""The same for the ensemble losses."""
+
 
 @dataclass(frozen=True)
 class Mutant:
@@ -44,6 +47,7 @@ class Mutant:
     file: str
     old: str
     new: str
+    tests: tuple[str, ...] = TESTS
 
     def apply(self, package: Path) -> None:
         """Edit the copy."""
@@ -153,6 +157,141 @@ MUTANTS = (
         "excluded[k] = min(excluded[k], cost[s])",
         "excluded[k] = cost[s]",
     ),
+    # The ensemble losses
+    Mutant("moments about 0", "kernels/ensemble.py", "two_sum(y, -first)", "(y - first, 0.0)", ENSEMBLE_TESTS),
+    Mutant(
+        "no error of members' differences",
+        "kernels/ensemble.py",
+        "two_sum(ensemble[i, k], -ensemble[i, 0])",
+        "(ensemble[i, k] - ensemble[i, 0], 0.0)",
+        ENSEMBLE_TESTS,
+    ),
+    Mutant(
+        "the mean rounded",
+        "kernels/ensemble.py",
+        "    mh, ml = dd_div(mh, ml, float(members.size))\n",
+        "    mh, ml = mh / members.size, 0.0\n",
+        ENSEMBLE_TESTS,
+    ),
+    Mutant(
+        "lost elements of an ensemble not mended",
+        "kernels/ensemble.py",
+        "LOST = 2.0**-900",
+        "LOST = 0.0",
+        ENSEMBLE_TESTS,
+    ),
+    Mutant(
+        "a lost mean not mended",
+        "kernels/ensemble.py",
+        "    if lost or 0.0 < abs(h) < LOST:",
+        "    if False:",
+        ENSEMBLE_TESTS,
+    ),
+    Mutant(
+        "equal members push each other",
+        "kernels/ensemble.py",
+        "while j < members and y[order[j]]",
+        "while j < 0 and y[order[j]]",
+        ENSEMBLE_TESTS,
+    ),
+    Mutant(
+        "the floor lets derivatives through",
+        "kernels/ensemble.py",
+        "        if not floored:\n",
+        "        if True:\n",
+        ENSEMBLE_TESTS,
+    ),
+    Mutant(
+        "the floor acts at itself",
+        "kernels/ensemble.py",
+        "floored = variance[i] < floor",
+        "floored = variance[i] <= floor",
+        ENSEMBLE_TESTS,
+    ),
+    Mutant(
+        "members: the floor lets derivatives through",
+        "kernels/ensemble.py",
+        "            bh = bl = 0.0\n",
+        "            bl = 0.0\n",
+        ENSEMBLE_TESTS,
+    ),
+    Mutant(
+        "members: the floor without the low part",
+        "kernels/ensemble.py",
+        "vh < floor or (vh == floor and vl < 0.0)",
+        "vh < floor",
+        ENSEMBLE_TESTS,
+    ),
+    Mutant("fractions: no end to z", "normal.py", "min(abs(d) / sigma, _FAR)", "abs(d) / sigma", ENSEMBLE_TESTS),
+    Mutant(
+        "log without the low part",
+        "kernels/ensemble.py",
+        "dd_add(math.log(vh), vl / vh,",
+        "dd_add(math.log(vh), 0.0,",
+        ENSEMBLE_TESTS,
+    ),
+    Mutant(
+        "a sum of members that is lost",
+        "kernels/ensemble.py",
+        "    lost = 0.0 < abs(mh) < LOST\n",
+        "    lost = False\n",
+        ENSEMBLE_TESTS,
+    ),
+    Mutant(
+        "deviations from 0",
+        "kernels/ensemble.py",
+        "h, l = dd_add(h, l, -mh, -ml)",
+        "h, l = dd_add(h, l, -mh, 0.0)",
+        ENSEMBLE_TESTS,
+    ),
+    Mutant(
+        "erf from its complement everywhere", "kernels/ensemble.py", "    if h < 0.5:", "    if False:", ENSEMBLE_TESTS
+    ),
+    Mutant(
+        "plain sums of elements",
+        "kernels/ensemble.py",
+        "            h, l = dd_add(h, l, high[i], low[i])\n",
+        "            h += high[i]\n",
+        ENSEMBLE_TESTS,
+    ),
+    Mutant(
+        "plain sums of members",
+        "kernels/ensemble.py",
+        "            h, l = dd_add(h, l, dh, dl)\n",
+        "            h += dh\n",
+        ENSEMBLE_TESTS,
+    ),
+    Mutant("biased variance", "kernels/ensemble.py", "members.size - 1.0", "members.size - 0.0", ENSEMBLE_TESTS),
+    Mutant(
+        "infinite gradients by members not mended",
+        "ensemble.py",
+        "    for i in np.flatnonzero(~np.isfinite(slopes)",
+        "    for i in np.flatnonzero((np.isinf(slopes) & np.isnan(slopes))",
+        ENSEMBLE_TESTS,
+    ),
+    Mutant(
+        "properties outermost",
+        "members.py",
+        "y.reshape(*t.shape[:-1], y.shape[-1] // properties, properties)",
+        "y.reshape(*t.shape[:-1], properties, y.shape[-1] // properties).swapaxes(-1, -2)",
+        ENSEMBLE_TESTS,
+    ),
+    Mutant(
+        "gradients by members last",
+        "members.py",
+        "np.ascontiguousarray(grad.reshape(self.members.shape).swapaxes(-1, -2))",
+        "np.ascontiguousarray(grad.reshape(self.members.shape))",
+        ENSEMBLE_TESTS,
+    ),
+    Mutant(
+        "fractions: log without the rest",
+        "normal.py",
+        "Fraction(math.log(near)) + (m - Fraction(near)) / Fraction(near) + k",
+        "Fraction(math.log(near)) + k",
+        ENSEMBLE_TESTS,
+    ),
+    Mutant("fractions: an odd power", "normal.py", "k - k % 2", "k", ENSEMBLE_TESTS),
+    Mutant("negative variances pass", "ensemble.py", "    if negative.size:", "    if False:", ENSEMBLE_TESTS),
 )
 
 INTACT = "intact"
@@ -169,8 +308,9 @@ def caught_by(mutant: Mutant | None) -> tuple[str, float]:
             shutil.copy(ROOT / name, copy)
         if mutant is not None:
             mutant.apply(copy / "refloss")
+        tests = TESTS + ENSEMBLE_TESTS if mutant is None else mutant.tests
         environment = {k: v for k, v in os.environ.items() if k != "NUMBA_CACHE_DIR"} | {"PYTHONPATH": folder}
-        files = [f"tests/test_{name}.py" for name in TESTS if (copy / f"tests/test_{name}.py").exists()]
+        files = [f"tests/test_{name}.py" for name in tests if (copy / f"tests/test_{name}.py").exists()]
         options = ["-x", "-q", "--no-header", "-p", "no:cacheprovider", "--tb=line"]
         done = subprocess.run(
             [sys.executable, "-m", "pytest", *options, *files],

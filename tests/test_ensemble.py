@@ -229,12 +229,18 @@ def test_the_floor_of_the_variance(kind):
 @pytest.mark.parametrize("kind", KINDS)
 def test_members_about_the_floor_of_the_variance(kind):
     half = math.sqrt(oracle_ensemble.FLOORS[kind] / 2)  # ± this have the variance at the floor, to a rounding
+    beside = set()
     for factor in (0.0, 0.5, *(1 + k * 2**-52 for k in range(-3, 4)), 2.0):
-        members = np.array([[factor * half, -factor * half]])
-        found = check_members(kind, members, np.array([half / 3]), "none")
-        exact = (members[0, 0].item().as_integer_ratio(), oracle_ensemble.FLOORS[kind])
-        floored = 2 * Fraction(*exact[0]) ** 2 < Fraction(exact[1])
-        assert (found.grad[0, 0] == found.grad[0, 1]) == floored  # below it the members move the mean alone
+        for count in range(2, 8):
+            members = np.array([[1.0, *[0.0] * (count - 2), -1.0]]) * math.sqrt(count - 1) * half * factor
+            found = check_members(kind, members, np.array([half / 3]), "none")
+            y, floor = [Fraction(x) for x in members[0].tolist()], Fraction(oracle_ensemble.FLOORS[kind])
+            mean = sum(y) / len(y)
+            variance = sum((x - mean) ** 2 for x in y) / (len(y) - 1)
+            assert (found.grad[0, 0] == found.grad[0, -1]) == (variance < floor)  # below, members move the mean alone
+            if float(variance) == float(floor):
+                beside.add(variance < floor)
+    assert beside == {False, True}  # what a rounded variance could not tell
 
 
 @pytest.mark.parametrize("reduction", REDUCTIONS)
@@ -279,6 +285,22 @@ def test_summands_that_cancel(kind):
     mean = np.where(variance < 1, 1e-2, 1e-9)
     check_gaussian(kind, mean, np.zeros(150), variance, "sum")
     check_gaussian(kind, mean, np.zeros(150), variance, "mean")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_mean_that_rounds_to_zero(kind):
+    """Half of the smallest number there is; the derivatives are that over a variance or its root, so they are not 0."""
+    found = check_members(kind, np.array([[0.0, 5e-324]]), np.array([0.0]))
+    assert found.grad.all()
+    check_members(kind, np.array([[5e-324, 0.0, 0.0]]), np.array([5e-324]))
+
+
+@pytest.mark.parametrize("target", [0.3, 1e-280])
+def test_a_variance_that_is_nearly_one(target):
+    """The logarithm is of the variance before it is rounded, in the kernels and, with a tiny distance, in fractions."""
+    for k in range(-3, 4):
+        y = math.sqrt(0.5) * (1 + k * 2**-52)
+        check_members("nll", np.array([[y, -y]]), np.array([target]), "none")
 
 
 def test_ties():

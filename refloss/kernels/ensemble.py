@@ -21,9 +21,6 @@ CHUNK = 1 << 10
 LOST = 2.0**-900
 """A nonzero figure below this may have lost digits to underflow."""
 
-FAR = 64.0
-"""From here on, in standard deviations, the error function is 1 and the density 0, to all digits."""
-
 TWO_OVER_ROOT_PI = 1.1283791670955126
 ONE_OVER_ROOT_PI = (0.5641895835477563, 7.66772980658294e-18)
 ROOT_HALF = (0.7071067811865476, -4.833646656726457e-17)
@@ -71,8 +68,6 @@ def ranked_probability_score(dh, dl, vh, vl):
     ah, al = sign * dh, sign * dl
     sh, sl = root(vh, vl)
     zh, zl = quotient(ah, al, sh, sl)
-    if not zh < FAR:
-        zh, zl = FAR, 0.0
     xh, xl = dd_mul(zh, zl, ROOT_HALF[0], ROOT_HALF[1])
     fh, fl = error_function(xh, xl)
     xh, xl = dd_mul(xh, xl, xh, xl)
@@ -88,9 +83,10 @@ def ranked_probability_score(dh, dl, vh, vl):
 
 @helper
 def gaussian(kind, dh, dl, vh, vl):
-    """Return the element and its derivatives by mean and variance, NaN where digits may be lost."""
-    if not (abs(dh) < np.inf and vh < np.inf):
-        return np.nan, np.nan, np.nan, np.nan, np.nan, np.nan
+    """Return the element and its derivatives by mean and variance, NaN where digits may be lost.
+
+    Of an infinity nothing but NaN comes out: the error of its quotient or root is ∞ − ∞.
+    """
     figures = negative_log_likelihood(dh, dl, vh, vl) if kind == NLL else ranked_probability_score(dh, dl, vh, vl)
     if dh != 0.0 and abs(figures[0]) < LOST:
         return np.nan, np.nan, figures[2], figures[3], figures[4], figures[5]
@@ -126,6 +122,7 @@ def moments(members, target):
     for y in members:
         h, l = two_sum(y, -first)
         mh, ml = dd_add(mh, ml, h, l)
+    lost = 0.0 < abs(mh) < LOST
     mh, ml = dd_div(mh, ml, float(members.size))
     for y in members:
         h, l = two_sum(y, -first)
@@ -135,7 +132,7 @@ def moments(members, target):
     vh, vl = dd_div(vh, vl, members.size - 1.0)
     h, l = two_sum(target, -first)
     h, l = dd_add(h, l, -mh, -ml)
-    if 0.0 < abs(h) < LOST or 0.0 < abs(mh) < LOST:
+    if lost or 0.0 < abs(h) < LOST:
         h = np.nan
     return h, l, vh, vl, mh, ml
 
