@@ -74,6 +74,22 @@ def test_scalars_and_what_no_term_reads() -> None:
     assert found["a"]["values"] == 4.0
 
 
+def test_an_array_that_two_terms_read() -> None:
+    """The ensemble of one target may be a target itself."""
+    p = {"energy": normal(B, 1), "energy_ensemble": normal(B, 5)}
+    t = {"energy": normal(B, 1), "energy_ensemble": normal(B, 5)}
+    losses = {"energy": {"type": "gaussian_crps_ensemble", "weight": 0.3}, "energy_ensemble": {"type": "mae"}}
+
+    def part(*names: str) -> np.ndarray:
+        chosen = section({name: losses[name] for name in names})
+        return chosen.evaluate(p, t, grad=True).gradient()["energy_ensemble"]["values"]
+
+    both = part("energy", "energy_ensemble")
+    assert np.array_equal(both, part("energy") + part("energy_ensemble"))
+    assert part("energy").any()
+    assert part("energy_ensemble").any()
+
+
 def test_it_is_of_a_total_and_of_gradients() -> None:
     p, t = {"a": normal(3)}, {"a": normal(3)}
     evaluate = section({"a": {"type": "mse", "reduction": "none"}}).evaluate

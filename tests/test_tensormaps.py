@@ -49,7 +49,7 @@ def test_an_energy_with_its_gradients(num_atoms: Any) -> None:
     wanted = section(FULL).evaluate({"energy": p}, {"energy": t}, num_atoms=num_atoms)
     found = section(FULL).evaluate(
         {"energy": energy_map(p)},
-        {"energy": energy_map(t, systems=(7, 3, 5, 0), with_systems=True)},
+        {"energy": energy_map(t, systems=(7, 3, 0, 5), with_systems=True)},
         num_atoms=num_atoms,
     )
     assert found.to_dict() == wanted.to_dict()

@@ -174,7 +174,7 @@ class _Golden(torch.autograd.Function):
                 products.append(None)
                 continue
             rows = outer.reshape(outer.shape + (1,) * (derivative.ndim - outer.ndim)) if outer.ndim else outer
-            products.append((rows * derivative).to(dtype).to(device))
+            products.append((rows * derivative).to(dtype).to(device))  # in this order: not every device has float64
         return None, None, None, *products
 
 

@@ -25,7 +25,7 @@ RTOL = 1e-14
 """torch adds at most 33 numbers for a term, with an error of at most 32 · 2⁻⁵³ = 4e-15 of their sum; then the terms."""
 
 LIBRARY = "metatensor.torch"
-B, PLACES = len(ATOMS), (7, 3, 5, 0)
+B, PLACES = len(ATOMS), (7, 3, 0, 5)
 SYSTEMS = [
     System(torch.ones(n, dtype=torch.int32), torch.zeros(n, 3), torch.zeros(3, 3), torch.zeros(3, dtype=torch.bool))
     for n in ATOMS
