@@ -170,7 +170,8 @@ def shift_agnostic_mse(
         raise InputError(
             f"targets: found {t.shape[1]} points, expected 2 to {3 * p.shape[1]}, three times those of predictions"
         )
-    t, m, largest = _without_nan(t)
+    t, there, largest = _without_nan(t)
+    m = np.ones(t.shape, np.bool_) if there is None else there
     largest = max(largest, arrays.require_finite("predictions", p))
     step, grid = _energy_axis(energy_step, energy_grid, t.shape[1], chosen)
     weights = _weights(grad_penalty_weight=grad_penalty_weight, int_weight=int_weight)
@@ -226,20 +227,20 @@ def _targets_and_mask(p: Floats, targets: Any, mask: Any, extra_targets: int | N
         raise InputError(f"mask: found shape {raw.shape}, expected {t.shape}, the shape of targets{hint}")
     m = arrays.mask_array("mask", raw)
     t, there, largest = _without_nan(np.require(t, requirements=["C", "A"]))
-    if (m > there).any():
-        where = tuple(int(i) for i in np.argwhere(m > there)[0])
+    if there is not None and (wrong := m > there).any():
+        where = tuple(int(i) for i in np.argwhere(wrong)[0])
         raise InputError(
-            f"targets: found {int((m > there).sum())} NaN where the mask is true (first at index {where}), "
+            f"targets: found {int(wrong.sum())} NaN where the mask is true (first at index {where}), "
             "expected numbers there: mask the point out"
         )
     return t, m, largest
 
 
-def _without_nan(t: Floats) -> tuple[Floats, Booleans, float]:
-    """Return the targets with 0 for NaN, where there was none, and the largest |t|."""
+def _without_nan(t: Floats) -> tuple[Floats, Booleans | None, float]:
+    """Return the targets with 0 for NaN, where there was none (None: everywhere), and the largest |t|."""
     largest = arrays.require_finite("targets", t, allow_nan=True)
     if not math.isnan(largest):
-        return t, np.ones(t.shape, np.bool_), largest
+        return t, None, largest
     there = ~np.isnan(t)
     t = np.where(there, t, 0.0)
     return t, there, arrays.largest(t)

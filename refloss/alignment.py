@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import partial
@@ -24,6 +24,9 @@ from refloss.kernels.eft import EPS, TINY
 from refloss.parallel import for_range
 from refloss.results import Booleans, Certificate, Floats, Integers, Rival
 
+Follow = Callable[[Integers, int, int], None]
+"""``follow(shift, start, stop)``: what is to be done with structures start..stop, whose shifts are known."""
+
 
 @dataclass(frozen=True, eq=False)
 class Alignment:
@@ -36,23 +39,34 @@ class Alignment:
     certificate: Certificate
 
 
-def align(batch: Batch) -> Alignment:
-    """Find the best two shifts of every structure."""
+def align(batch: Batch, follow: Follow) -> Alignment:
+    """Find the best two shifts of every structure, and call ``follow(shift, start, stop)`` once they are found.
+
+    Each part of the batch is followed up where it was aligned, while it is in the caches: a round trip to the pool
+    takes as long as some structures. What exact arithmetic then aligns otherwise is followed up again.
+    """
     count = len(batch)
     shift, runner_up = np.zeros(count, np.int64), np.full(count, -1)
     proven, margins = np.zeros(count, np.bool_), np.full((count, 3), np.nan)
     evaluated, exact, excluded = np.full(count, batch.shifts), np.zeros(count, np.int64), np.full(count, np.inf)
     outputs = (shift, runner_up, proven, margins)
+    choose: Callable[[int, int], None] | None = None
     if batch.scaled is not None:
         if batch.objective != "total":
-            run = _search(batch, slice(None))
             nothing = np.empty((0, batch.shifts), np.bool_)
-            for_range(lambda start, stop: run(start, stop, *outputs, evaluated, excluded, nothing), count)
+            choose = partial(_search(batch, slice(None)), *outputs, evaluated, excluded, nothing)
         elif batch.scaled[2] == 0:
             from refloss.kernels import landscape as landscapes
 
-            heights = _kernel_heights(batch)
-            for_range(lambda start, stop: landscapes.choose(heights, start, stop, *outputs), count, grain=64)
+            choose = partial(landscapes.choose, _kernel_heights(batch), *outputs)
+
+    def run(start: int, stop: int) -> None:
+        if choose is not None:
+            choose(start, stop)
+        follow(shift, start, stop)
+
+    for_range(run, count)
+    if batch.scaled is not None:
         margins = times_power(margins, 2 * batch.scaled[2])
         excluded = _lower_bound(excluded, batch.step, 2 * batch.scaled[2])
     tied = (margins[:, 0] == 0.0) & (margins[:, 2] == 0.0)
@@ -61,7 +75,10 @@ def align(batch: Batch) -> Alignment:
         if not proven[b]:
             contenders = _contenders(batch, b)
             exact[b] = len(contenders)
+            before = shift[b]
             shift[b], runner_up[b] = structure.best_two(contenders)
+            if shift[b] != before:
+                follow(shift, b, b + 1)
         if runner_up[b] < 0:
             margins[b, 0], tied[b] = np.inf, False
         else:
@@ -111,7 +128,7 @@ def _contenders(batch: Batch, b: int) -> list[int]:
         np.empty((1, 3)),
         np.empty(1),
     )
-    _search(batch, slice(b, b + 1))(0, 1, shift, other, proven, margin, count, bound, alive)
+    _search(batch, slice(b, b + 1))(shift, other, proven, margin, count, bound, alive, 0, 1)
     return np.flatnonzero(alive[0]).tolist()
 
 
@@ -141,7 +158,7 @@ def _kernel_heights(batch: Batch) -> Floats:
     else:
         tail = batch.objective == "dos+front_tail"
         run = partial(landscapes.landscape, p, formula.padding, t, batch.mask, tail, formula.trapezoid, batch.step)
-    for_range(lambda start, stop: run(start, stop, heights), len(batch))
+    for_range(partial(run, heights), len(batch))
     return times_power(heights, 2 * k)
 
 

@@ -20,6 +20,9 @@ from refloss.results import Booleans, Floats
 
 _EXACT_INTEGERS = 2**53
 
+_WORTH_A_THREAD = 32
+"""Chunks of `refloss.kernels.extent`, 8 MiB: less is read before another thread is awake."""
+
 
 def real_array(name: str, value: Any, *, ndim: int | None = None, finite: bool = True, empty: bool = False) -> Floats:
     """Return `value` as a float64 array in C order.
@@ -81,7 +84,7 @@ def largest(array: Floats) -> float:
 
     flat = array.reshape(-1)
     bits = np.zeros(math.ceil(flat.size / extent.CHUNK), np.int64)
-    for_range(lambda start, stop: extent.largest(flat, start, stop, bits), bits.size, grain=4)
+    for_range(lambda start, stop: extent.largest(flat, start, stop, bits), bits.size, grain=_WORTH_A_THREAD)
     return float(bits.max(initial=0).view(np.float64))
 
 

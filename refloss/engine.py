@@ -19,8 +19,7 @@ from refloss.certificate import Unrounded, add_up, certified, times_power, weigh
 from refloss.exact import double_double, nearest
 from refloss.kernels import profile
 from refloss.kernels.eft import EPS, TINY
-from refloss.parallel import for_range
-from refloss.results import AlignedResult, Floats, Integers, Terms
+from refloss.results import AlignedResult, Booleans, Floats, Integers, Terms
 
 _FIGURES: Final = (
     "terms.dos",
@@ -33,11 +32,16 @@ _FIGURES: Final = (
 
 def evaluate(batch: Batch, *, reduction: str, grad: bool, energy_grid: Floats | None) -> AlignedResult:
     """Return the result of an aligned loss on checked inputs."""
-    found = alignment.align(batch)
+    count, width = batch.predictions.shape
+    divisor = count if reduction == "mean" else 1
+    figures = np.full((count, 5, 3), np.nan)
+    gradient, lost = np.empty((count if grad else 0, width)), np.ones(count, np.bool_)
+    found = alignment.align(batch, _measure(batch, divisor, figures, gradient, lost))
     shift = found.shift
-    divisor = len(batch) if reduction == "mean" else 1
-    sums, gradient = _profile(batch, shift, divisor if grad else None)
-    figures = _figures(batch, sums)
+    if batch.scaled is not None:
+        figures = times_power(figures, 2 * batch.scaled[2])
+    if grad:
+        _complete(batch, shift, divisor, gradient, lost)
     terms, totals = _settle(batch, shift, figures)
     per_structure = terms[:, profile.TOTAL]
     unrounded = None
@@ -53,7 +57,7 @@ def evaluate(batch: Batch, *, reduction: str, grad: bool, energy_grid: Floats | 
         tied=found.tied,
         certificate=found.certificate,
         terms=Terms(*(terms[:, column] for column in range(profile.TOTAL))),
-        grad=gradient,
+        grad=gradient if grad else None,
         convention=formula.convention,
         predictions=batch.predictions,
         targets=batch.targets,
@@ -70,33 +74,32 @@ def evaluate(batch: Batch, *, reduction: str, grad: bool, energy_grid: Floats | 
     )
 
 
-def _profile(batch: Batch, shift: Integers, divisor: int | None) -> tuple[Floats, Floats | None]:
-    """Return the sums (B, 4, 3) at `shift`, NaN where the kernels cannot go, and the gradient where asked for."""
-    count, width = batch.predictions.shape
-    rows = count if divisor is not None else 0
-    grad = np.full((rows, width), np.nan) if batch.scaled is None else np.empty((rows, width))
-    sums, lost = np.full((count, 4, 3), np.nan), np.ones(count, np.bool_)
-    if batch.scaled is not None:
-        p, t, _ = batch.scaled
-        formula = batch.formula
-        coefficients = doubles(c / (divisor or 1) for c in formula.coefficients)
-        switches = (formula.trapezoid, formula.whole, formula.squares)
-        inputs = (p, formula.padding, t, batch.mask, batch.members, *switches, batch.stencil, shift)
+def _measure(batch: Batch, divisor: int, figures: Floats, grad: Floats, lost: Booleans) -> alignment.Follow:
+    """Return what fills figures (B, 5, 3), and grad (B, P) where it has rows, once the shifts are known.
 
-        def run(start: int, stop: int) -> None:
-            profile.evaluate(*inputs, start, stop, sums, coefficients, batch.share, grad, lost)
+    Where the kernels cannot go the figures stay NaN, and every structure's gradient is lost.
+    """
+    if batch.scaled is None:
+        grad[:] = np.nan
+        return lambda shift, start, stop: None
+    p, t, _ = batch.scaled
+    formula = batch.formula
+    slopes = (c / divisor for c in formula.coefficients)
+    coefficients = np.stack([doubles(rows) for rows in (formula.factors, formula.coefficients, slopes)])
+    switches = (formula.trapezoid, formula.whole, formula.squares)
+    inputs = (p, formula.padding, t, batch.mask, batch.members, *switches, batch.stencil, coefficients, batch.share)
+    return partial(profile.evaluate, *inputs, figures, grad, lost)
 
-        for_range(run, count)
-    if divisor is None:
-        return sums, None
+
+def _complete(batch: Batch, shift: Integers, divisor: int, grad: Floats, lost: Booleans) -> None:
+    """Take back the scaling of the gradient, and mend what the kernels lost, or the scaling would lose."""
     if batch.scaled is not None and batch.scaled[2] != 0:
         k = batch.scaled[2]
         beyond = (grad != 0.0) & (np.abs(np.frexp(grad)[1] + k) > 1000)
-        grad = np.where(beyond, np.nan, np.ldexp(np.where(beyond, 0.0, grad), k))
+        grad[:] = np.where(beyond, np.nan, np.ldexp(np.where(beyond, 0.0, grad), k))
         lost |= beyond.any(axis=1)
     for b in np.flatnonzero(lost).tolist():
         _mend(batch, b, int(shift[b]), grad[b], divisor)
-    return sums, grad
 
 
 def _mend(batch: Batch, b: int, shift: int, grad: Floats, divisor: int) -> None:
@@ -110,16 +113,6 @@ def _mend(batch: Batch, b: int, shift: int, grad: Floats, divisor: int) -> None:
         exact = {column: whole[column] for column in columns.tolist()}
     for column, value in exact.items():
         grad[column] = nearest(value / divisor, f"grad[{b}, {column}]")
-
-
-def _figures(batch: Batch, sums: Floats) -> Floats:
-    """Return the four terms and the total of each structure as rows (B, 5, 3)."""
-    figures = np.full((len(batch), 5, 3), np.nan)
-    if batch.scaled is not None:
-        factors, coefficients = doubles(batch.formula.factors), doubles(batch.formula.coefficients)
-        profile.combine(sums, factors, coefficients, batch.share, 0, len(batch), figures)
-        figures = times_power(figures, 2 * batch.scaled[2])
-    return figures
 
 
 def _settle(batch: Batch, shift: Integers, figures: Floats) -> tuple[Floats, Floats]:

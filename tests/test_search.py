@@ -68,7 +68,7 @@ class Search:
         p_sums, t_sums, cost = np.zeros(self.p.size), np.zeros(self.t.size), np.empty(stop - start)
         count = bounds.whole_blocks(self.weight(), length, chosen)
         bounds.block_sums(self.p, length, p_sums, scratch)
-        bounds.block_sums(self.t, length, t_sums, scratch)
+        bounds.sums_of_blocks(self.t, length, chosen, count, t_sums)
         most = max(np.abs(self.p).max(), np.abs(self.t).max())
         bounds.bound_by_blocks(p_sums, t_sums, length, chosen, count, most, self.tails(), start, cost)
         return cost

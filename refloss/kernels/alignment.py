@@ -10,6 +10,7 @@ from __future__ import annotations
 import numpy as np
 
 from refloss.kernels.bounds import (
+    ALL,
     COARSE,
     FINE,
     MANY,
@@ -21,6 +22,7 @@ from refloss.kernels.bounds import (
     inner_points,
     smallest,
     sum_error,
+    sums_of_blocks,
     two_smallest,
     whole_blocks,
 )
@@ -36,8 +38,10 @@ ENOUGH = 24
 def load(row, padding, q):
     """Fill q with a prediction and the zeros on both sides of it."""
     q[:padding] = 0.0
-    q[padding : padding + row.size] = row
     q[padding + row.size :] = 0.0
+    inner = q[padding : padding + row.size]
+    for i in range(row.size):
+        inner[i] = row[i]
 
 
 @helper
@@ -131,7 +135,7 @@ def decide(high, low, error, level, alive):
 
     Shifts of one `level` have exactly the same objective.
     """
-    best = runner_up = -1
+    best = runner_up = np.int64(-1)
     for s in range(alive.size):
         if alive[s]:
             if below(high, low, s, best):
@@ -178,7 +182,7 @@ def refine(p, t, weight, tails, most, limit, cost, chosen, p_sums, t_sums, scrat
     """Raise the bounds in `cost` to those by fine blocks, in every tile of shifts that has one below the limit."""
     count = whole_blocks(weight, FINE, chosen)
     block_sums(p, FINE, p_sums, scratch)
-    block_sums(t, FINE, t_sums, scratch)
+    sums_of_blocks(t, FINE, chosen, count, t_sums)
     for start in range(0, cost.size, TILE):
         tile = cost[start : start + TILE]
         if smallest(tile) <= limit:
@@ -186,12 +190,12 @@ def refine(p, t, weight, tails, most, limit, cost, chosen, p_sums, t_sums, scrat
 
 
 @kernel(
-    read(Float, 2), Int, read(Float, 2), read(Bool, 2), Bool, Bool, Float, Float, Int, Int,
-    write(Int, 1), write(Int, 1), write(Bool, 1), write(Float, 2), write(Int, 1), write(Float, 1), write(Bool, 2),
+    read(Float, 2), Int, read(Float, 2), read(Bool, 2), Bool, Bool, Float, Float, write(Int, 1), write(Int, 1),
+    write(Bool, 1), write(Float, 2), write(Int, 1), write(Float, 1), write(Bool, 2), Int, Int,
 )  # fmt: skip
 def search(
-    predictions, padding, targets, mask, front_tail, trapezoid, step, most, start, stop,
-    shift, runner_up, proven, margins, evaluated, excluded, alive,
+    predictions, padding, targets, mask, front_tail, trapezoid, step, most,
+    shift, runner_up, proven, margins, evaluated, excluded, alive, start, stop,
 ):  # fmt: skip
     """Align structures start..stop: shift, runner_up and proven (B,), margins (B, 3).
 
@@ -201,14 +205,14 @@ def search(
     """
     points, width = targets.shape[1], predictions.shape[1] + 2 * padding
     shifts = width - points + 1
-    p, t, weight, zero, scratch = np.empty(width), np.empty(points), np.empty(points), np.zeros(width), np.empty(width)
+    p, weight, zero, scratch = np.empty(width), np.empty(points), np.zeros(width), np.empty(width)
     p_sums, t_sums = np.zeros(width), np.zeros(points)
     cost, tails, high, low = np.empty(shifts), np.zeros(shifts), np.empty(shifts), np.empty(shifts)
     error, level, done = np.empty(shifts), np.empty(shifts, np.int64), np.empty(shifts, np.bool_)
     chosen, same = np.empty(points, np.int64), np.zeros(shifts, np.bool_)
     for k in range(start, stop):
+        t = targets[k]
         load(predictions[k], padding, p)
-        load(targets[k], 0, t)
         mask_weights(mask[k], trapezoid, weight)
         if front_tail:
             front_tails(p, trapezoid, shifts, tails)
@@ -217,8 +221,8 @@ def search(
         length = COARSE if shifts > MANY else FINE
         count = whole_blocks(weight, length, chosen)
         block_sums(p, length, p_sums, scratch)
-        block_sums(t, length, t_sums, scratch)
-        bound_by_blocks(p_sums, t_sums, length, chosen, count, most, tails, 0, cost)
+        sums_of_blocks(t, length, chosen, count, t_sums)
+        bound_by_blocks(p_sums, t_sums, length, chosen, count, most, tails, ALL, cost)
         first = second = np.inf
         for attempt in range(2):
             # The two that look best give the limit: nothing that is bounded above both is among the best two.
@@ -263,7 +267,8 @@ def search(
                 done[s] = True
             level[s] = level[s - 1] if same[s] and done[s - 1] else s
         if alive.shape[0] > 0:
-            alive[k] = done
+            for s in range(shifts):
+                alive[k, s] = done[s]
         best, other, sure = decide(high, low, error, level, done)
         shift[k], runner_up[k], proven[k] = best, other, sure
         put(margins[k], margin(high, low, error, level, best, other, step))

@@ -15,13 +15,16 @@ from refloss.kernels.jit import helper
 
 UNIT = 2.0**-53
 
-FINE, COARSE = 16, 64
+FINE, COARSE = np.int64(16), np.int64(64)
 """Lengths of blocks. Coarse ones come first where there are many shifts."""
+
+ALL = np.int64(0)
+"""Where a tile begins that is all shifts."""
 
 MANY = 1024
 """With more shifts than this, blocks are coarse at first."""
 
-TILE = 32
+TILE = 512
 """Shifts that are refined, or scanned, together."""
 
 
@@ -83,13 +86,24 @@ def block_sums(x, length, sums, scratch):
     if x.size < length:
         return
     between = scratch[: x.size]
-    add_later(x, 1, between)
-    add_later(between, 2, sums)
-    width = 4
+    add_later(x, np.int64(1), between)
+    add_later(between, np.int64(2), sums)
+    width = np.int64(4)
     while width < length:
         add_later(sums, width, between)
         add_later(between, 2 * width, sums)
         width *= 4
+
+
+@helper
+def sums_of_blocks(x, length, chosen, count, sums):
+    """Fill sums, where a chosen block begins, with what `block_sums` would; length is a multiple of 4."""
+    for k in range(count):
+        block = x[chosen[k] : chosen[k] + length]
+        a = b = c = d = 0.0
+        for i in range(0, length, 4):
+            a, b, c, d = a + block[i], b + block[i + 1], c + block[i + 2], d + block[i + 3]
+        sums[chosen[k]] = (a + b) + (c + d)
 
 
 @helper
@@ -126,9 +140,9 @@ def bound_by_blocks(p_sums, t_sums, length, chosen, count, most, tails, start, c
 @helper
 def add_tails(tails, start, cost):
     """Add what the front tail is at least, and take off what underflow may have added."""
-    shrink = 1.0 - (tails.size + 8) * UNIT
+    shrink, own = 1.0 - (tails.size + 8) * UNIT, tails[start : start + cost.size]
     for s in range(cost.size):
-        cost[s] = (cost[s] + tails[start + s] * shrink) * (1.0 - 4 * UNIT) - TINY
+        cost[s] = (cost[s] + own[s] * shrink) * (1.0 - 4 * UNIT) - TINY
 
 
 @helper
@@ -138,8 +152,9 @@ def bound_by_sums(p, t, weight, chosen, count, tails, start, cost):
     `chosen` are the points of weight 1. The objective is at most (1 + `sum_error`) times as much, and TINY.
     """
     n = t.size
+    left, right = p[start : start + cost.size], p[start + n - 1 : start + n - 1 + cost.size]
     for s in range(cost.size):
-        first, last = p[start + s] - t[0], p[start + s + n - 1] - t[n - 1]
+        first, last = left[s] - t[0], right[s] - t[n - 1]
         cost[s] = weight[0] * (first * first) + weight[n - 1] * (last * last)
     add_squares(p, t, chosen, count, start, cost)
     shrink = 1.0 - (n + 8) * UNIT

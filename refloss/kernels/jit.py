@@ -1,7 +1,9 @@
 """The one place that sets Numba's options.
 
 No fastmath anywhere: the error-free transformations rest on every operation being done as it is written. Signatures
-are given, and read-only, so that a new kind of array never compiles a kernel anew.
+are given, and read-only, so that a new kind of array never compiles a kernel anew. What helpers are given as arguments
+may be constants of NumPy's types, but no literals, which are types of their own, each with a compilation of its own;
+and arrays are copied by loops, since an assignment brings along all that composes its error message, a second's worth.
 
 Compiled kernels are cached beside this file, or where NUMBA_CACHE_DIR says. Numba takes a cached kernel for fresh as
 long as its own file has not changed, though it holds code of the other files; here it must fit all of them, and

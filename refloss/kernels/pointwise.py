@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from refloss.kernels.eft import LANES, TINY, dd_div, fma, two_prod, two_sum
-from refloss.kernels.extent import MAGNITUDE
+from refloss.kernels.extent import largest_bits
 from refloss.kernels.jit import Bool, Float, Int, helper, kernel, read, write
 from refloss.kernels.sums import lane_error, sum_lanes
 
@@ -108,15 +108,6 @@ def add_lanes(kind, delta, predictions, targets, mask, high, low):
         low[k] += r + e
         count += counts & (targets[i] == targets[i])
     return count
-
-
-@helper
-def largest_bits(values):
-    """Return the bits of the largest |value|, those of NaN above all."""
-    most = np.int64(0)
-    for bits in values.view(np.int64):
-        most = max(most, bits & MAGNITUDE)
-    return most
 
 
 @helper

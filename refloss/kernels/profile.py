@@ -11,7 +11,7 @@ import numpy as np
 from refloss.kernels.alignment import front_tail_squares, load, mask_weights, put
 from refloss.kernels.eft import EPS, TINY, dd_add, dd_mul, fast_two_sum, fma, two_prod, two_sum
 from refloss.kernels.jit import Bool, Float, Int, helper, kernel, read, write
-from refloss.kernels.sums import bins, largest, split, squared_distance, squares
+from refloss.kernels.sums import BACKWARDS, FORWARDS, largest, pair_sums, squared_distance, squares
 
 DOS, FRONT_TAIL, GRADIENT, CUMULATIVE, TOTAL = range(5)
 ROWS = 8
@@ -40,9 +40,12 @@ def unmasked_range(mask, s, width, padding, whole):
 
 @helper
 def unmasked_weights(mask, s, first, last, low, high, weight):
-    """Fill `weight` with ω_j (1 − m_j) for j in low..high − 1, from index 0 on."""
-    for j in range(low, high):
-        weight[j - low] = 0.0 if j < s or (j < s + mask.size and mask[j - s]) else 1.0
+    """Fill `weight` with ω_j (1 − m_j) for j in low..high − 1, from index 0 on; s ≤ low."""
+    behind = max(min(high, s + mask.size), low)
+    own = mask[low - s : behind - s]
+    for k in range(own.size):
+        weight[k] = 0.0 if own[k] else 1.0
+    weight[behind - low : high - low] = 1.0
     if last - first == 1:
         weight[0] = 0.0
     elif low < high:
@@ -95,59 +98,32 @@ def gradient_squares(p, padding, mask, s, whole, folded, work):
     backward_differences(p, low, high, folded, work)
     for k in range(high - low):
         reach[k] = reach[k] if weight[k] != 0.0 else 0.0
-    slack = 4 * EPS * largest(reach, high - low)
+    slack = 4 * EPS * largest(reach[: high - low])
     return low, high, squares(xh, xl, weight, high - low, slack)
 
 
 @helper
 def cumulate(p, t, squared, work):
-    """Leave y_i = Σ_{1≤j≤i} (x_{j−1} + x_j), x = p − t or p² − t², in `work`, and return their largest error.
-
-    y_i = R_{i−1} + R_i − x_0 with R the running sums of x, which run in bins: see `refloss.kernels.sums`.
-    """
+    """Leave y_i = Σ_{1≤j≤i} (x_{j−1} + x_j), x = p − t or p² − t², in `work`, and return their largest error."""
     n = t.size
-    yh, yl, coarse, fine, rest = work[Y_HIGH], work[Y_LOW], work[FIRST], work[SECOND], work[THIRD]
-    dh, dl = yh, yl
+    yh, yl = work[Y_HIGH], work[Y_LOW]
     if squared:
         for i in range(n):
             ph, pl = two_prod(p[i], p[i])
             th, tl = two_prod(t[i], t[i])
-            dh[i], dl[i] = dd_add(ph, pl, -th, -tl)
+            yh[i], yl[i] = dd_add(ph, pl, -th, -tl)
     else:
         for i in range(n):
-            dh[i], dl[i] = two_sum(p[i], -t[i])
-    most = largest(dh, n)
+            yh[i], yl[i] = two_sum(p[i], -t[i])
+    most = largest(yh[:n])
     if most == 0.0:
         yh[:n] = 0.0
         yl[:n] = 0.0
         return 0.0
-    big, small, slack = bins(most, n)
-    split(dh, dl, n, big, small, coarse, fine, rest)
-    a0, b0, c0 = coarse[0], fine[0], rest[0]
-    accumulate(coarse, fine, rest, n)
-    yh[0] = yl[0] = 0.0
-    for sums, first in ((coarse, a0), (fine, b0), (rest, c0)):
-        for i in range(n - 1):
-            sums[i] = sums[i] + sums[i + 1] - first
-    high, low = yh[1:n], yl[1:n]
-    for i in range(n - 1):
-        h, l = two_sum(coarse[i], fine[i])
-        high[i], low[i] = fast_two_sum(h, l + rest[i])
-    slack += 4 * EPS * largest(yh, n)
+    slack = pair_sums(yh[:n], yl[:n], most, FORWARDS)
     if squared:
-        slack += 2.0 * n * EPS * (largest(p, n) ** 2 + largest(t, n) ** 2)
+        slack += 2.0 * n * EPS * (largest(p) ** 2 + largest(t) ** 2)
     return slack
-
-
-@helper
-def accumulate(a, b, c, n):
-    """Replace three arrays by their running sums."""
-    x = y = z = 0.0
-    for i in range(n):
-        x += a[i]
-        y += b[i]
-        z += c[i]
-        a[i], b[i], c[i] = x, y, z
 
 
 @helper
@@ -155,7 +131,8 @@ def cumulative_weights(mask, members, weight):
     """Fill `weight` for i ≥ 1: the trapezoid over energy with the structure's mask, or `members`, the batch's."""
     n = mask.size
     if members.size > 0:
-        weight[:n] = members
+        for i in range(n):
+            weight[i] = members[i]
     else:
         for i in range(n):
             weight[i] = 1.0 if mask[i] and n > 2 else 0.0
@@ -166,11 +143,9 @@ def cumulative_weights(mask, members, weight):
 
 
 @helper
-def add_product_grad(gh, gl, at, n, ch, cl, xh, xl):
-    """Add c · x, pairs all, for x of n points, to the elements of the gradient from `at` on."""
-    # Slices, not offsets: an index that might be negative keeps LLVM from vectorising.
-    high, low = gh[at : at + n], gl[at : at + n]
-    for k in range(n):
+def add_product_grad(high, low, ch, cl, xh, xl):
+    """Add c · x, pairs all, to a part of the gradient."""
+    for k in range(high.size):
         q, e = two_prod(ch, xh[k])
         e = fma(ch, xl[k], fma(cl, xh[k], e))
         s, r = two_sum(high[k], q)
@@ -187,7 +162,7 @@ def add_residual_grad(coefficient, p, t, weight, s, work, gh, gl):
         h, l = two_sum(window[i], -t[i])
         xh[i] = 2.0 * weight[i] * h
         xl[i] = 2.0 * weight[i] * l
-    add_product_grad(gh, gl, s, n, coefficient[0], coefficient[1], xh, xl)
+    add_product_grad(gh[s : s + n], gl[s : s + n], coefficient[0], coefficient[1], xh, xl)
 
 
 @helper
@@ -200,7 +175,7 @@ def add_front_tail_grad(coefficient, p, trapezoid, s, zero, work, gh, gl):
             xh[j] = 2.0 * p[j]
         if trapezoid:
             xh[0], xh[s] = p[0], p[s]
-        add_product_grad(gh, gl, 0, count, coefficient[0], coefficient[1], xh, zero)
+        add_product_grad(gh[:count], gl[:count], coefficient[0], coefficient[1], xh, zero)
 
 
 @helper
@@ -214,41 +189,36 @@ def add_gradient_grad(coefficient, stencil, low, high, work, gh, gl):
         q, e = two_prod(coefficient[0], xh[k])
         xh[k], xl[k] = fast_two_sum(q, fma(coefficient[0], xl[k], fma(coefficient[1], xh[k], e)))
     for r in range(5):
-        add_product_grad(gh, gl, low - 4 + r, high - low, stencil[r], 0.0, xh, xl)
+        # Slices, not offsets: an index that might be negative keeps LLVM from vectorising.
+        first, last = low - 4 + r, high - 4 + r
+        add_product_grad(gh[first:last], gl[first:last], stencil[r], 0.0, xh, xl)
 
 
 @helper
 def add_cumulative_grad(coefficient, weight, slack, share, p, s, squared, work, gh, gl):
     """Add coefficient · d/dp of Σ weight y², each y within `slack`; return the error that this brings.
 
-    By x_k it is 2 (Q_k + Q_{k+1}) with Q_k = Σ_{i≥k} weight_i y_i, and 2 Q_1 for k = 0. The Q run in bins, backwards.
+    By x_k it is 2 (Q_k + Q_{k+1}) with Q_k = Σ_{i≥k} weight_i y_i, and 2 Q_1 for k = 0.
     """
     n = weight.size
-    yh, yl, coarse, fine, rest = work[Y_HIGH], work[Y_LOW], work[FIRST], work[SECOND], work[THIRD]
+    yh, yl = work[Y_HIGH, :n], work[Y_LOW, :n]
     for i in range(n):
         q, e = two_prod(weight[i], yh[i])
         yh[i], yl[i] = fast_two_sum(q, fma(weight[i], yl[i], e))
-    most = largest(yh, n)
+    most = largest(yh)
     if most == 0.0:
         return 0.0
-    big, small, rounding = bins(most, n)
-    error = 4.0 * (rounding + n * largest(weight, n) * slack) * share * abs(coefficient[0])
-    split(yh, yl, n, big, small, coarse, fine, rest)
-    accumulate(coarse[n - 1 :: -1], fine[n - 1 :: -1], rest[n - 1 :: -1], n)
-    for sums in (coarse, fine, rest):
-        # weight_0 is 0, so that Q_0 = Q_1; and Q_n = 0.
-        for k in range(1, n - 1):
-            sums[k] += sums[k + 1]
-    for k in range(n):
-        h, l = two_sum(coarse[k], fine[k])
-        yh[k], yl[k] = fast_two_sum(h, l + rest[k])
+    rounding = pair_sums(yh, yl, most, BACKWARDS)
+    # weight_0 is 0, so that Q_0 = Q_1.
+    yh[0], yl[0] = 0.5 * yh[0], 0.5 * yl[0]
+    error = 4.0 * (rounding + n * largest(weight) * slack) * share * abs(coefficient[0])
     if squared:
         window = p[s : s + n]
         for k in range(n):
             q, e = two_prod(2.0 * window[k], yh[k])
             yh[k], yl[k] = fast_two_sum(q, fma(2.0 * window[k], yl[k], e))
-        error *= 2.0 * largest(window, n)
-    add_product_grad(gh, gl, s, n, 2.0 * share * coefficient[0], 2.0 * share * coefficient[1], yh, yl)
+        error *= 2.0 * largest(window)
+    add_product_grad(gh[s : s + n], gl[s : s + n], 2.0 * share * coefficient[0], 2.0 * share * coefficient[1], yh, yl)
     return error
 
 
@@ -302,49 +272,6 @@ def measure(
     return first, last, slack
 
 
-@kernel(
-    read(Float, 2), Int, read(Float, 2), read(Bool, 2), read(Float, 1), Bool, Bool, Bool, read(Float, 1), read(Int, 1),
-    Int, Int, write(Float, 3), read(Float, 2), read(Float, 1), write(Float, 2), write(Bool, 1),
-)  # fmt: skip
-def evaluate(
-    predictions, padding, targets, mask, members, trapezoid, whole, squared, stencil, shift, start, stop, sums,
-    coefficients, share, grad, lost,
-):  # fmt: skip
-    """Fill sums (B, 4, 3) with each term's high, low and error at `shift`, and grad (B, P) where it has rows.
-
-    `coefficients` (4, 2) are the value's, the reduction included; `share` (B,) a further factor 0, 1/2 or 1 of each
-    structure's cumulative term. `lost` (B,) marks structures whose gradient has NaN, for exact arithmetic to fill.
-    """
-    points, width = targets.shape[1], predictions.shape[1] + 2 * padding
-    omega, weight, zero, work = np.empty(points), np.empty(points), np.zeros(width), np.empty((ROWS, width))
-    p, t, gh, gl, folded = np.empty(width), np.empty(points), np.empty(width), np.empty(width), np.empty(5)
-    wanted = grad.shape[0] > 0
-    fold(stencil, folded)
-    for b in range(start, stop):
-        s = shift[b]
-        load(predictions[b], padding, p)
-        load(targets[b], 0, t)
-        first, last, slack = measure(
-            p, padding, t, mask[b], members, trapezoid, whole, squared, folded, s, omega, weight, zero, work, sums[b]
-        )
-        if wanted:
-            gh[:] = 0.0
-            gl[:] = 0.0
-            add_residual_grad(coefficients[DOS], p, t, omega, s, work, gh, gl)
-            add_front_tail_grad(coefficients[FRONT_TAIL], p, trapezoid, s, zero, work, gh, gl)
-            add_gradient_grad(coefficients[GRADIENT], stencil, first, last, work, gh, gl)
-            error = add_cumulative_grad(
-                coefficients[CUMULATIVE], weight, slack, share[b], p, s, squared, work, gh, gl
-            )  # fmt: skip
-            reach = s + points
-            while reach > s and weight[reach - 1 - s] == 0.0:
-                reach -= 1
-            front = s if coefficients[FRONT_TAIL, 0] != 0.0 else -1
-            lost[b] = put_grad(
-                p, padding, t, omega, s, front, squared, reach, error, first, last, work, gh, gl, grad[b]
-            )  # fmt: skip
-
-
 @helper
 def product_error(factor, figure, product):
     """Return the error of a product; what underflow takes from it, or from its error, is less than TINY."""
@@ -367,13 +294,50 @@ def total_of(sums, coefficients, share):
     return high, low, error
 
 
-@kernel(read(Float, 3), read(Float, 2), read(Float, 2), read(Float, 1), Int, Int, write(Float, 3))
-def combine(sums, factors, coefficients, share, start, stop, figures):
-    """Fill figures (B, 5, 3) with the four terms and their total as high, low, error."""
+@kernel(
+    read(Float, 2), Int, read(Float, 2), read(Bool, 2), read(Float, 1), Bool, Bool, Bool, read(Float, 1),
+    read(Float, 3), read(Float, 1), write(Float, 3), write(Float, 2), write(Bool, 1), read(Int, 1), Int, Int,
+)  # fmt: skip
+def evaluate(
+    predictions, padding, targets, mask, members, trapezoid, whole, squared, stencil, coefficients, share,
+    figures, grad, lost, shift, start, stop,
+):  # fmt: skip
+    """Fill figures (B, 5, 3), the four terms and their total as high, low and error, and grad (B, P) where it has rows.
+
+    `coefficients` (3, 4, 2) of the terms' sums: in the terms, in their total, and in the gradient, where the reduction
+    counts. `share` (B,) is a further factor 0, 1/2 or 1 of each structure's cumulative term. `lost` (B,) marks
+    structures whose gradient has NaN, for exact arithmetic to fill.
+    """
+    points, width = targets.shape[1], predictions.shape[1] + 2 * padding
+    omega, weight, zero, work = np.empty(points), np.empty(points), np.zeros(width), np.empty((ROWS, width))
+    p, gh, gl = np.empty(width), np.empty(width), np.empty(width)
+    folded, sums = np.empty(5), np.empty((4, 3))
+    wanted = grad.shape[0] > 0
+    fold(stencil, folded)
     for b in range(start, stop):
+        s, t = shift[b], targets[b]
+        load(predictions[b], padding, p)
+        first, last, slack = measure(
+            p, padding, t, mask[b], members, trapezoid, whole, squared, folded, s, omega, weight, zero, work, sums
+        )
         for term in range(4):
             factor = share[b] if term == CUMULATIVE else 1.0
-            ch, cl = factors[term, 0] * factor, factors[term, 1] * factor
-            h, l = dd_mul(sums[b, term, 0], sums[b, term, 1], ch, cl)
-            put(figures[b, term], (h, l, product_error(ch, sums[b, term], h)))
-        put(figures[b, TOTAL], total_of(sums[b], coefficients, share[b]))
+            ch, cl = coefficients[0, term, 0] * factor, coefficients[0, term, 1] * factor
+            h, l = dd_mul(sums[term, 0], sums[term, 1], ch, cl)
+            put(figures[b, term], (h, l, product_error(ch, sums[term], h)))
+        put(figures[b, TOTAL], total_of(sums, coefficients[1], share[b]))
+        if wanted:
+            slopes = coefficients[2]
+            gh[:] = 0.0
+            gl[:] = 0.0
+            add_residual_grad(slopes[DOS], p, t, omega, s, work, gh, gl)
+            add_front_tail_grad(slopes[FRONT_TAIL], p, trapezoid, s, zero, work, gh, gl)
+            add_gradient_grad(slopes[GRADIENT], stencil, first, last, work, gh, gl)
+            error = add_cumulative_grad(slopes[CUMULATIVE], weight, slack, share[b], p, s, squared, work, gh, gl)
+            reach = s + points
+            while reach > s and weight[reach - 1 - s] == 0.0:
+                reach -= 1
+            front = s if slopes[FRONT_TAIL, 0] != 0.0 else -1
+            lost[b] = put_grad(
+                p, padding, t, omega, s, front, squared, reach, error, first, last, work, gh, gl, grad[b]
+            )  # fmt: skip

@@ -11,8 +11,15 @@ import math
 
 import numpy as np
 
-from refloss.kernels.eft import LANES, TINY, dd_add, fma, two_prod, two_sum
+from refloss.kernels.eft import EPS, LANES, TINY, dd_add, fast_two_sum, fma, two_prod, two_sum
+from refloss.kernels.extent import largest_bits
 from refloss.kernels.jit import helper
+
+FORWARDS, BACKWARDS = np.int64(1), np.int64(-1)
+"""Directions of running sums."""
+
+TILE = 448
+"""Points of running sums that go through all steps together; rows of 4 KiB would get in each other's way."""
 
 
 @helper
@@ -100,18 +107,9 @@ def squares(xh, xl, weight, n, slack):
 
 
 @helper
-def largest(x, n):
-    """Return the largest |x| of the first n elements."""
-    most = np.zeros(LANES)
-    whole = n - n % LANES
-    for i in range(0, whole, LANES):
-        for k in range(LANES):
-            size = abs(x[i + k])
-            most[k] = size if size > most[k] else most[k]
-    for k in range(n - whole):
-        size = abs(x[whole + k])
-        most[k] = size if size > most[k] else most[k]
-    return most.max()
+def largest(x):
+    """Return the largest |x|."""
+    return np.int64(largest_bits(x)).view(np.float64)
 
 
 @helper
@@ -119,7 +117,7 @@ def bins(most, n):
     """Return the constants that round to two bins for running sums of n terms of at most `most`, and their slack.
 
     Adding and taking away 1.5 · 2^E rounds to a multiple of 2^(E−52). With 2^E ≥ 4 n · most no partial sum of such
-    multiples, nor the sum of two less a third, needs more than 53 bits. What is left is at most 2^(E−53), and goes
+    multiples and half of one, nor the sum of two, needs more than 53 bits. What is left is at most 2^(E−53), and goes
     the same way with a smaller E; what is left then is summed plainly.
     """
     room = math.frexp(4.0 * n)[1]
@@ -130,15 +128,74 @@ def bins(most, n):
 
 
 @helper
-def split(xh, xl, n, coarse, fine, first, second, rest):
+def split(xh, xl, coarse, fine, first, second, rest):
     """Split double-doubles into their two bins and the rest.
 
     In two loops: with more arrays in one, LLVM gives up proving that they do not overlap, and does not vectorise.
     """
-    for i in range(n):
+    for i in range(xh.size):
         first[i] = (xh[i] + coarse) - coarse
-    for i in range(n):
+    for i in range(xh.size):
         r, e = two_sum(xh[i] - first[i], xl[i])
         b = (r + fine) - fine
         second[i] = b
         rest[i] = (r - b) + e
+
+
+@helper
+def accumulate(x, y, z):
+    """Replace three arrays by their running sums."""
+    a = b = c = 0.0
+    for i in range(x.size):
+        a += x[i]
+        b += y[i]
+        c += z[i]
+        x[i], y[i], z[i] = a, b, c
+
+
+@helper
+def add_neighbours(x, sums):
+    """Fill sums with x_i + x_{i+1}."""
+    earlier, later = x[: sums.size], x[1:]
+    for i in range(sums.size):
+        sums[i] = earlier[i] + later[i]
+
+
+@helper
+def pair_sums(xh, xl, most, direction):
+    """Replace double-doubles of at most `most` by Σ_{1≤j≤i} (x_{j−1} + x_j); return the largest error.
+
+    BACKWARDS, by Σ_{j≥i} (x_j + x_{j+1}), the last having no neighbour. With R the running sums from the one
+    end these are R_{i−1} + R_i − x_0, so that R starts from −x_0/2, and from the other R_i + R_{i+1}. TILE points at a
+    time go through all steps, in the fastest cache.
+    """
+    n = xh.size
+    big, small, slack = bins(most, n)
+    running, pairs, largest_sum = np.empty((3, TILE + 1)), np.empty((3, TILE)), 0.0
+    a0 = b0 = c0 = 0.0
+    for done in range(0, n, TILE):
+        count = min(TILE, n - done)
+        start = n - done - count if direction == BACKWARDS else done
+        high, low = xh[start : start + count], xl[start : start + count]
+        a, b, c = running[0, : count + 1], running[1, : count + 1], running[2, : count + 1]
+        if direction == BACKWARDS:
+            split(high, low, big, small, a[:count], b[:count], c[:count])
+            a[count], b[count], c[count] = a0, b0, c0
+            accumulate(a[::-1], b[::-1], c[::-1])
+            a0, b0, c0 = a[0], b[0], c[0]
+        else:
+            split(high, low, big, small, a[1:], b[1:], c[1:])
+            if done == 0:
+                a0, b0, c0 = -0.5 * a[1], -0.5 * b[1], -0.5 * c[1]
+            a[0], b[0], c[0] = a0, b0, c0
+            accumulate(a, b, c)
+            a0, b0, c0 = a[count], b[count], c[count]
+        x, y, z = pairs[0, :count], pairs[1, :count], pairs[2, :count]
+        add_neighbours(a, x)
+        add_neighbours(b, y)
+        add_neighbours(c, z)
+        for i in range(count):
+            h, l = two_sum(x[i], y[i])
+            high[i], low[i] = fast_two_sum(h, l + z[i])
+        largest_sum = max(largest_sum, largest(high))
+    return slack + 4 * EPS * largest_sum
