@@ -3,11 +3,15 @@
 The documentation of the loss and its released code disagree in several places (specification, section 3). Each place
 is one switch of `Convention`; a convention is one choice of all of them, and it is data: nothing else in the package
 asks which release it is computing.
+
+Every release of metatrain is a name, too: ``"metatrain-2026.2.1"`` is the convention of that release, ``"metatrain"``
+that of the installed one. `RELEASES` says which convention each release has for which loss.
 """
 
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Final, Literal, get_args
 
@@ -117,17 +121,123 @@ SHIFT_AGNOSTIC: Final = {
 """The named conventions of `shift_agnostic_mse`."""
 
 
+LOSSES: Final = {"masked_dos": MASKED_DOS, "shift_agnostic_mse": SHIFT_AGNOSTIC}
+"""The losses that have conventions, each with its named ones."""
+
+_OLDER: Final = ("0", "1", "2", "3", "4", "5", "6", "7", "8.1", "9", "9.1", "10", "11")
+_MASKED_DOS_2026: Final = {"masked_dos": "metatrain-2026.2"}
+_AGNOSTIC_2026: Final = {"shift_agnostic_mse": "metatrain-2026.3"}
+
+RELEASES: Final[dict[str, dict[str, str]]] = {
+    **{f"2025.{number}": {} for number in _OLDER},
+    "2025.12": {"masked_dos": "metatrain-2025.12"},
+    **dict.fromkeys(("2026.1", "2026.2", "2026.2.1"), _MASKED_DOS_2026),
+    **dict.fromkeys(("2026.3", "2026.3.1", "2026.4", "2026.4.1"), _AGNOSTIC_2026),
+}
+"""Every release of metatrain, oldest first, to its losses that have conventions, each with the name of its own."""
+
+REPLACEMENTS: Final = {"masked_dos": "shift_agnostic_mse"}
+"""Losses that metatrain has given up, to what it replaced them by."""
+
+_PREFIX: Final = "metatrain"
+
+
 def find(convention: str | Convention, named: dict[str, Convention]) -> Convention:
-    """Return `convention` itself, or the one of `named` that has this name."""
+    """Return `convention` itself, or the one of `named` that has this name or is that of the release it names.
+
+    Raises
+    ------
+    InputError
+        There is no such convention; the release has not this loss; or it is the installed one, and there is none.
+    """
     if isinstance(convention, Convention):
         return convention
     if not isinstance(convention, str):
         raise InputError(
             f"convention: found {type(convention).__name__}, expected a Convention or one of {', '.join(named)}"
         )
-    if convention not in named:
+    meant = convention if convention in named else of_release(convention, named)
+    if meant is None:
         raise InputError(
             f"convention: found {convention!r}, expected a Convention or one of {', '.join(named)}"
             f"{did_you_mean(convention, named)}"
         )
-    return named[convention]
+    return named[meant]
+
+
+def of_release(convention: str, named: Collection[str]) -> str | None:
+    """Return the name of the convention that a release has for a loss.
+
+    Parameters
+    ----------
+    convention : str
+        ``"metatrain"`` for the release that is installed, or ``"metatrain-<release>"``.
+    named : collection of str
+        The loss's named conventions, as in `LOSSES`.
+
+    Returns
+    -------
+    str or None
+        One of `named`; None where `convention` names no release.
+
+    Raises
+    ------
+    InputError
+        The release has not this loss; none is installed, or one that is not in `RELEASES`.
+    """
+    prefix, _, release = convention.partition("-")
+    loss = _loss_of(named)
+    if prefix != _PREFIX or loss is None or (release and release not in RELEASES) or convention == f"{_PREFIX}-":
+        return None
+    release = release or _installed(named)
+    if loss not in RELEASES[release]:
+        raise InputError(f"convention: metatrain {release} has no {loss}, {_history(loss)}")
+    return RELEASES[release][loss]
+
+
+def names(named: Collection[str]) -> tuple[str, ...]:
+    """Return every name of a convention that a loss with these takes: those of releases, and ``"metatrain"``, too."""
+    loss = _loss_of(named)
+    if loss is None:
+        return tuple(named)
+    releases = (f"{_PREFIX}-{release}" for release, losses in RELEASES.items() if loss in losses)
+    return tuple(dict.fromkeys((*named, *releases, _PREFIX)))
+
+
+def _loss_of(named: Collection[str]) -> str | None:
+    return next((loss for loss, conventions in LOSSES.items() if list(conventions) == list(named)), None)
+
+
+def _installed(named: Collection[str]) -> str:
+    """Return the release of metatrain that is installed; it is not imported."""
+    from importlib.metadata import PackageNotFoundError, version
+
+    instead = f"expected one of {', '.join(named)}"
+    try:
+        release = version("metatrain")
+    except PackageNotFoundError:
+        raise InputError(
+            f"convention: 'metatrain' is the installed metatrain, and none is installed; name the release: {instead}"
+        ) from None
+    if release not in RELEASES:
+        raise InputError(
+            f"convention: metatrain {release} is installed, and refloss knows the releases up to "
+            f"{list(RELEASES)[-1]}; name the convention: {instead}"
+        )
+    return release
+
+
+def _history(loss: str) -> str:
+    """Say which releases have a loss, and what stood or stands in its place."""
+    having = [release for release, losses in RELEASES.items() if loss in losses]
+    told = f"which metatrain {having[0]} to {having[-1]} have"
+    if loss in REPLACEMENTS:
+        return f"{told}; {REPLACEMENTS[loss]} replaced it in {_next_after(having[-1])}"
+    replaced = [old for old, new in REPLACEMENTS.items() if new == loss]
+    return told + (f"; it replaced {' and '.join(replaced)}" if replaced else "")
+
+
+def _next_after(release: str) -> str:
+    """Return the release that followed."""
+    releases = list(RELEASES)
+    return releases[releases.index(release) + 1]

@@ -21,7 +21,8 @@ from numbers import Integral, Real
 from pathlib import Path
 from typing import Any, Final
 
-from refloss.errors import ConfigError, did_you_mean
+from refloss import conventions
+from refloss.errors import ConfigError, InputError, did_you_mean
 from refloss.options_schema import COMMON, SHORTHANDS, schema
 from refloss.options_source import Place, Problems, found, read_yaml, write_yaml
 from refloss.section import LOSS_TYPES, REDUCTIONS, KeyKind, LossSection, LossType
@@ -310,6 +311,16 @@ def _choice(place: Place, choices: Iterable[str], what: str, problems: Problems)
     return None
 
 
+def _convention(place: Place, named: tuple[str, ...], problems: Problems) -> str | None:
+    """Return the named convention; that of a release stands in the expansion under its own name."""
+    try:
+        meant = conventions.of_release(place.value, named) if isinstance(place.value, str) else None
+    except InputError as error:
+        problems.add(place.mark, f"{place.path}: {str(error).removeprefix('convention: ')}")
+        return None
+    return meant or _choice(place, named, "convention", problems)
+
+
 def _number(value: Any) -> float | None:
     if not isinstance(value, Real) or isinstance(value, bool):
         return None
@@ -341,7 +352,7 @@ _KINDS: Final[dict[KeyKind, tuple[str, Callable[[Any], float | None]]]] = {
 
 def _value(place: Place, kind: KeyKind, loss: LossType | None, problems: Problems) -> Any:
     if kind == "convention":
-        return _choice(place, loss.conventions, "convention", problems) if loss is not None else None
+        return _convention(place, loss.conventions, problems) if loss is not None else None
     expected, check = _KINDS[kind]
     value = check(place.value)
     if value is None:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+from refloss import conventions
 from refloss.section import LOSS_TYPES, REDUCTIONS, KeyKind, LossType
 
 SHORTHANDS: Final = {"forces": "positions", "stress": "strain", "virial": "strain"}
@@ -132,7 +133,7 @@ def _gradients(form: str) -> Schema:
 def _key(key: str, loss: LossType) -> Schema:
     kind = loss.keys[key]
     takers = ", ".join(name for name, other in LOSS_TYPES.items() if key in other.keys)
-    form: Schema = {"enum": list(loss.conventions)} if kind == "convention" else dict(_KINDS[kind])
+    form: Schema = {"enum": list(conventions.names(loss.conventions))} if kind == "convention" else dict(_KINDS[kind])
     form["description"] = f"Of {takers}."
     if key in loss.defaults:
         form["default"] = loss.defaults[key]

@@ -342,9 +342,15 @@ INVALID = [
           mtt::b: {type: shift_agnostic_mse, convention: §documented}
           mtt::c: {type: masked_dos, convention: §metatrain-2026.3}
         """,
-        ("loss.mtt::a.convention: unknown convention 'metatrain-2026.2'", "did you mean 'metatrain-2026.3'?"),
+        (
+            "loss.mtt::a.convention: metatrain 2026.2 has no shift_agnostic_mse",
+            "metatrain 2026.3 to 2026.4.1 have; it replaced masked_dos",
+        ),
         ("loss.mtt::b.convention: unknown convention 'documented'", "intended, metatrain-2026.3"),
-        ("loss.mtt::c.convention: unknown convention 'metatrain-2026.3'", "did you mean 'metatrain-2026.2'?"),
+        (
+            "loss.mtt::c.convention: metatrain 2026.3 has no masked_dos",
+            "metatrain 2025.12 to 2026.2.1 have; shift_agnostic_mse replaced it in 2026.3",
+        ),
     ),
     # Gradients
     _invalid(

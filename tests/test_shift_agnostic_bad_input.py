@@ -80,9 +80,9 @@ CASES = {
     ),
     # names
     "a misspelt reduction": ({"reduction": "mena"}, ["reduction", "'mena'", "mean, sum, none", "did you mean 'mean'"]),
-    "a convention of masked_dos alone": (
+    "a release that has masked_dos": (
         {"convention": "metatrain-2026.2"},
-        ["convention", "'metatrain-2026.2'", "intended", "did you mean 'metatrain-2026.3'"],
+        ["convention", "metatrain 2026.2 has no shift_agnostic_mse", "2026.3 to 2026.4.1", "it replaced masked_dos"],
     ),
     "the default of masked_dos": ({"convention": "documented"}, ["'documented'", "intended, metatrain-2026.3"]),
     "a convention that is none": ({"convention": 3}, ["convention", "int", "Convention", "intended"]),
