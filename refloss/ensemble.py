@@ -156,7 +156,7 @@ def _gaussian(
         return normal.gaussian(kind, d, Fraction(max(float(v[i]), floor)))
 
     run = _Run(t, reduction, lambda i: figures(i).element)
-    slopes = np.empty((2, t.size))
+    slopes = np.empty((2, t.size if grad else 0))
     run.fill(kernels.fill_gaussian, (kind, floor, mu, run.targets, v), *slopes)
     if not grad:
         return run.result(None)

@@ -32,7 +32,7 @@ def cases() -> dict[str, Call]:
                     p, t, mask=mask, reduction=reduction, grad=True
                 )
 
-    def aligned(loss: Any, name: str, *arrays: Any, **options: Any) -> None:
+    def whole(loss: Any, name: str, *arrays: Any, **options: Any) -> None:
         calls[f"{loss.__name__}, {name}"] = lambda: loss(*arrays, grad=True, **options)
 
     p, t = rng.normal(size=(2, 1999)) * 10.0 ** rng.uniform(-9, 9, (2, 1999))
@@ -47,32 +47,36 @@ def cases() -> dict[str, Call]:
     p, t = rng.normal(size=(3, 57)) * 10.0 ** rng.uniform(-3, 3, (3, 57)), rng.normal(size=(3, 40))
     mask = rng.random((3, 40)) < 0.7
     for convention in ("documented", "intended", "metatrain-2026.2", "metatrain-2025.12"):
-        aligned(refloss.masked_dos, convention, p, t, mask, convention=convention)
+        whole(refloss.masked_dos, convention, p, t, mask, convention=convention)
     total = refloss.Convention("total", "total", True, "prediction", "exact", "structure", "dos")
-    aligned(refloss.masked_dos, "total", p, t, mask, convention=total)
+    whole(refloss.masked_dos, "total", p, t, mask, convention=total)
     trained = p.copy()
     trained[:, 5:45] = t * (1 + 2.0**-52 * rng.integers(-2, 3, t.shape))
-    aligned(refloss.masked_dos, "trained", trained, t, mask, convention="intended")
+    whole(refloss.masked_dos, "trained", trained, t, mask, convention="intended")
     for factor in (1e-70, 1e-150, 1e-158, 1e-312, 1e140):
-        aligned(refloss.masked_dos, f"{factor}", factor * p, factor * t, mask, convention="intended")
-    aligned(refloss.masked_dos, "small step", 1e-20 * p, 1e-20 * t, mask, energy_step=1e-250)
-    aligned(
-        refloss.masked_dos, "small beside large", p * [[1e20], [1e-145], [1.0]], t * [[1e20], [1e-145], [1.0]], mask
-    )
+        whole(refloss.masked_dos, f"{factor}", factor * p, factor * t, mask, convention="intended")
+    whole(refloss.masked_dos, "small step", 1e-20 * p, 1e-20 * t, mask, energy_step=1e-250)
+    whole(refloss.masked_dos, "small beside large", p * [[1e20], [1e-145], [1.0]], t * [[1e20], [1e-145], [1.0]], mask)
 
     p, t = rng.normal(size=(2, 30)), rng.normal(size=(2, 41))
     t[rng.random(t.shape) < 0.2] = np.nan
     for factor in (1.0, 1e-155, 1e-312):
-        aligned(refloss.shift_agnostic_mse, f"{factor}", factor * p, factor * t)
+        whole(refloss.shift_agnostic_mse, f"{factor}", factor * p, factor * t)
     # More shifts than are bounded by short blocks at once; and more of them alike than are evaluated one by one.
-    aligned(refloss.shift_agnostic_mse, "wide", rng.normal(size=(1, 520)), rng.normal(size=(1, 80)))
-    aligned(
+    whole(refloss.shift_agnostic_mse, "wide", rng.normal(size=(1, 520)), rng.normal(size=(1, 80)))
+    whole(
         refloss.masked_dos,
         "one ulp",
         np.nextafter(np.ones((1, 160)), 1 + (rng.random((1, 160)) < 0.5)),
         p[:1, :9],
         mask[:1, :9],
     )
+
+    # Of the ensemble losses the one that needs no log or erf: those may differ from one library to another.
+    ensemble, t = np.round(rng.normal(size=(3000, 6)), 1), rng.normal(size=3000)
+    t[rng.random(3000) < 0.1] = np.nan
+    for factor in (1.0, 1e-312, 1e150):
+        whole(refloss.empirical_crps, f"{factor}", factor * ensemble, factor * t)
     return calls
 
 

@@ -26,6 +26,7 @@ TESTS = (
     "nasty",
     "pointwise",
     "bounds",
+    "kernels_exact",
     "search",
     "aligned_hard",
     "aligned",
@@ -84,11 +85,17 @@ MUTANTS = (
     Mutant("points past the window", "kernels/sums.py", "    whole = n - n % LANES\n", "    whole = n + -n % LANES\n"),
     Mutant("bins without room for the sum", "kernels/sums.py", "room = math.frexp(4.0 * n)[1]", "room = 1"),
     Mutant("nothing below the two bins", "kernels/sums.py", "rest[i] = (r - b) + e", "rest[i] = 0.0"),
+    Mutant(
+        "running sums that begin anew in every tile",
+        "kernels/sums.py",
+        "a0, b0, c0 = a[count], b[count], c[count]",
+        "a0 = b0 = c0 = 0.0",
+    ),
     Mutant("bins without slack", "kernels/sums.py", "slack = math.ldexp(4.0 * n * n, second - 105)", "slack = 0.0"),
     Mutant(
         "the stencil's slack dropped",
         "kernels/profile.py",
-        "slack = 4 * EPS * largest(reach, high - low)",
+        "slack = 4 * EPS * largest(reach[: high - low])",
         "slack = 0.0",
     ),
     # Certificates of figures
@@ -104,6 +111,7 @@ MUTANTS = (
     Mutant("lost pointwise slopes not mended", "kernels/pointwise.py", "LOST = 2.0**-900", "LOST = 0.0"),
     Mutant("52 bits of 53 in exact integers", "exact.py", "np.ldexp(mantissa, 53)", "np.ldexp(mantissa, 52) * 2"),
     # The search
+    Mutant("terms at a shift that was corrected since", "alignment.py", "if shift[b] != before:", "if False:"),
     Mutant("no exact step for ties", "alignment.py", "        if not proven[b]:\n", "        if False:\n"),
     Mutant(
         "every order is proven",
@@ -131,8 +139,8 @@ MUTANTS = (
     Mutant(
         "front tails without rounding slack",
         "kernels/bounds.py",
-        "(cost[s] + tails[start + s] * shrink) * (1.0 - 4 * UNIT) - TINY",
-        "cost[s] + tails[start + s]",
+        "(cost[s] + own[s] * shrink) * (1.0 - 4 * UNIT) - TINY",
+        "cost[s] + own[s]",
     ),
     Mutant("blocks hold masked points", "kernels/bounds.py", "count += counting == length", "count += counting > 0.0"),
     Mutant(
@@ -185,6 +193,13 @@ MUTANTS = (
         "kernels/ensemble.py",
         "    if lost or 0.0 < abs(h) < LOST:",
         "    if False:",
+        ENSEMBLE_TESTS,
+    ),
+    Mutant(
+        "a lost derivative by the variance not mended",
+        "kernels/ensemble.py",
+        "        elif abs(bh) < LOST:\n            bh = np.nan\n",
+        "",
         ENSEMBLE_TESTS,
     ),
     Mutant(

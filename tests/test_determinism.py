@@ -29,7 +29,7 @@ from hypothesis import strategies as st
 from numba.core import caching
 
 import refloss
-from refloss import alignment, arithmetic, arrays, engine, parallel, pointwise
+from refloss import alignment, arithmetic, arrays, ensemble, parallel, pointwise
 from refloss.kernels import jit
 from refloss.kernels.eft import exact_fma, fma
 from refloss.kernels.jit import Float, Int, kernel, read, write
@@ -106,7 +106,7 @@ def test_any_cut_of_the_work_in_any_order(monkeypatch: pytest.MonkeyPatch, expec
         for part in rng.permutation(len(edges) - 1).tolist():
             work(int(edges[part]), int(edges[part + 1]))
 
-    for module in (alignment, engine, parallel, pointwise):
+    for module in (alignment, ensemble, parallel, pointwise):
         monkeypatch.setattr(module, "for_range", in_pieces)
     assert arrays.largest(np.arange(-70_000.0, 5.0)) == 70_000.0
     assert different(determinism_case.digests(CASES), expected) == []

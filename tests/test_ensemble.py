@@ -279,6 +279,14 @@ def test_what_overflows_on_the_way_to_a_representable_figure(reduction):
 
 
 @pytest.mark.parametrize("kind", KINDS)
+def test_a_variance_near_the_largest_number(kind):
+    """The likelihood's derivative by it is a subnormal number, and the derivatives by the members rest on it."""
+    y = np.linspace(8e153, 9.4e153, 300)
+    check_members(kind, np.stack([y, -y], axis=1), np.zeros(300), "none")
+    check_gaussian(kind, np.zeros(300), y / 4, y * y, "mean")
+
+
+@pytest.mark.parametrize("kind", KINDS)
 def test_summands_that_cancel(kind):
     """Elements of both signs and three magnitudes; the score of a Gaussian has one sign alone."""
     variance = np.array([1e300, 1e-6, 1.0, 1e-6, 1e300] * 30)

@@ -98,14 +98,18 @@ def gaussian(kind, dh, dl, vh, vl):
     write(Float, 1), write(Float, 1), write(Float, 1), write(Float, 1),
 )  # fmt: skip
 def fill_gaussian(kind, floor, mean, targets, variance, divisor, start, stop, high, low, grad, grad_variance):
-    """Fill high and low with the elements, and the gradients with their derivatives / divisor."""
+    """Fill high and low with the elements, and the gradients, if they have a size, with derivatives / divisor."""
     for i in range(start * CHUNK, min(stop * CHUNK, targets.size)):
-        high[i] = low[i] = grad[i] = grad_variance[i] = 0.0
+        high[i] = low[i] = 0.0
+        if grad.size > 0:
+            grad[i] = grad_variance[i] = 0.0
         if targets[i] != targets[i]:
             continue
         dh, dl = two_sum(targets[i], -mean[i])
         floored = variance[i] < floor
         high[i], low[i], mh, ml, vh, vl = gaussian(kind, dh, dl, floor if floored else variance[i], 0.0)
+        if grad.size == 0:
+            continue
         grad[i], _ = dd_div(mh, ml, divisor)
         if not floored:
             grad_variance[i], _ = dd_div(vh, vl, divisor)
@@ -159,6 +163,8 @@ def fill_gaussian_members(kind, floor, ensemble, targets, divisor, start, stop, 
         ah, al = dd_div(ah, al, count)
         if floored:
             bh = bl = 0.0
+        elif abs(bh) < LOST:
+            bh = np.nan
         bh, bl = dd_div(2.0 * bh, 2.0 * bl, count - 1.0)
         for k in range(ensemble.shape[1]):
             h, l = two_sum(ensemble[i, k], -ensemble[i, 0])
