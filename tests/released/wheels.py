@@ -69,7 +69,16 @@ def wheel(release: str) -> Path:
     """Return the verified wheel of a release, from the package index where it is not here yet."""
     path = FOLDER / f"metatrain-{release}-py3-none-any.whl"
     if not path.exists():
-        pip = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps"]
+        pip = [
+            sys.executable,
+            "-m",
+            "pip",
+            "download",
+            "--quiet",
+            "--quiet",
+            "--disable-pip-version-check",
+            "--no-deps",
+        ]
         subprocess.run([*pip, "--dest", FOLDER, f"metatrain=={release}"], check=True)
     found = hashlib.sha256(path.read_bytes()).hexdigest()
     if found != SHA256[release]:
