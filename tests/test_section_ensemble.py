@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from sections import in_blocks, said, section
+from tensormaps import block, tensormap
 from test_ensemble import ULPS
 
 import refloss
@@ -121,6 +122,7 @@ def test_blocks_are_joined_before_the_reduction(loss: str) -> None:
     blocked = section({"mtt::dos": loss}).evaluate({DOS: parts[0]}, {"mtt::dos": parts[1]}, grad=True)
     whole = section({"mtt::dos": loss}).evaluate({DOS: ensemble}, {"mtt::dos": targets}, grad=True)
     assert blocked.total == whole.total
+    assert section({"mtt::dos": loss}).evaluate({DOS: parts[0]}, {"mtt::dos": parts[1]}).total == whole.total
     gradient = blocked.gradient()[DOS]["blocks"]
     assert np.array_equal(
         np.concatenate([gradient[0]["values"], gradient[1]["values"]]), whole.gradient()[DOS]["values"]
@@ -283,6 +285,21 @@ def test_one_member() -> None:
         else:
             message = said(call, {DOS: ones}, {"mtt::dos": ones})
             assert message == "mtt::dos: ensemble: found one member, expected at least two, to have a variance"
+
+
+@pytest.mark.parametrize("loss", TYPES)
+def test_tensormaps(loss: str) -> None:
+    """As metatrain's models return them: one block, the member first of the names of the properties."""
+    _, ensemble, targets = data(12)
+    labels = (["ensemble_member", "property"], [(m, p) for m in range(M) for p in range(P)])
+    maps = tensormap({0: block(ensemble, properties=labels)}), tensormap({0: block(targets)})
+    dos = section({"mtt::dos": loss})
+    found = dos.evaluate({DOS: maps[0], "mtt::dos": maps[1]}, {"mtt::dos": maps[1]}, grad=True)
+    wanted = dos.evaluate({DOS: ensemble}, {"mtt::dos": targets}, grad=True)
+    assert found.total == wanted.total
+    assert np.array_equal(found.gradient()[DOS]["values"], wanted.gradient()[DOS]["values"])
+    fewer = tensormap({0: block(targets[:-1])})
+    assert said(dos.evaluate, {DOS: maps[0]}, {"mtt::dos": fewer}).startswith("mtt::dos: targets: found samples")
 
 
 # ---- files and the command line ----------------------------------------------------------------------------------
