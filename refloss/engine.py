@@ -8,7 +8,7 @@ does not prove the figure within 0.501 ulp, or the order of two shifts, `refloss
 from __future__ import annotations
 
 from fractions import Fraction
-from functools import partial
+from functools import lru_cache, partial
 from typing import Final
 
 import numpy as np
@@ -16,7 +16,7 @@ import numpy as np
 from refloss import alignment
 from refloss.batch import Batch, doubles
 from refloss.certificate import Unrounded, add_up, certified, times_power, weighted_sum
-from refloss.exact import double_double, nearest
+from refloss.exact import Formula, double_double, nearest
 from refloss.kernels import profile
 from refloss.kernels.eft import EPS, TINY
 from refloss.results import AlignedResult, Booleans, Floats, Integers, Terms
@@ -84,11 +84,19 @@ def _measure(batch: Batch, divisor: int, figures: Floats, grad: Floats, lost: Bo
         return lambda shift, start, stop: None
     p, t, _ = batch.scaled
     formula = batch.formula
-    slopes = (c / divisor for c in formula.coefficients)
-    coefficients = np.stack([doubles(rows) for rows in (formula.factors, formula.coefficients, slopes)])
     switches = (formula.trapezoid, formula.whole, formula.squares)
-    inputs = (p, formula.padding, t, batch.mask, batch.members, *switches, batch.stencil, coefficients, batch.share)
-    return partial(profile.evaluate, *inputs, figures, grad, lost)
+    inputs = (p, formula.padding, t, batch.mask, batch.members, *switches, batch.stencil)
+    return partial(profile.evaluate, *inputs, _coefficients(formula, divisor), batch.share, figures, grad, lost)
+
+
+@lru_cache(maxsize=64)
+def _coefficients(formula: Formula, divisor: int) -> Floats:
+    """Return what the sums count (3, 4, 2) in terms, in their total and in the gradient, as double-doubles.
+
+    Kept, since the fractions take as long as two structures, and a training run asks for the same ones all the time.
+    """
+    slopes = (c / divisor for c in formula.coefficients)
+    return np.stack([doubles(rows) for rows in (formula.factors, formula.coefficients, slopes)])
 
 
 def _complete(batch: Batch, shift: Integers, divisor: int, grad: Floats, lost: Booleans) -> None:
