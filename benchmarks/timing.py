@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import statistics
+import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -63,21 +65,47 @@ def race(contestants: Mapping[str, Callable[[], Any]], *, rounds: int, turn: flo
     slow: dict[str, bool] = {}
     found: dict[str, list[tuple[float, float]]] = {name: [] for name in contestants}
     for name, contestant in contestants.items():
-        took, _ = _seconds(contestant)  # what compiles, or touches its memory for the first time, does so here
+        contestant()  # what compiles, or touches its memory for the first time, does so here
+        took, _ = _seconds(contestant)
         slow[name] = took > 1
-        calls[name] = 1 if slow[name] else min(max(int(turn / _seconds(contestant)[0]), 1), 25)
+        calls[name] = 1 if slow[name] else min(max(int(turn / took), 1), 25)
     for turn_number in range(rounds):
         for name, contestant in contestants.items():
             if turn_number >= FEW and slow[name]:
                 continue
             wait_for_quiet()
-            if calls[name] > 1:
-                contestant()  # brings its inputs back into the caches
-            found[name] += [_seconds(contestant) for _ in range(calls[name])]
+            with apart():
+                if calls[name] > 1:
+                    contestant()  # brings its inputs back into the caches
+                found[name] += [_seconds(contestant) for _ in range(calls[name])]
     return {
         name: Times(tuple(wall for wall, _ in times), tuple(processor / wall for wall, processor in times))
         for name, times in found.items()
     }
+
+
+@contextmanager
+def apart() -> Iterator[None]:
+    """Keep this thread and refloss's pool on cores of their own, where the system lets a program say so.
+
+    Schedulers of some virtual machines put threads that sleep between calls onto one core, for seconds; OpenMP's, which
+    do not sleep, are spared. Threads that are made meanwhile would inherit the caller's core: there must be none.
+    """
+    if not hasattr(os, "sched_setaffinity") or len(os.sched_getaffinity(0)) < 2:
+        yield
+        return
+    available = os.sched_getaffinity(0)
+    first, *rest = sorted(available)
+    pool = [thread for thread in threading.enumerate() if thread.name.startswith("refloss")]
+    places = {threading.get_native_id(): first}
+    places |= {thread.native_id or 0: rest[k % len(rest)] for k, thread in enumerate(pool)}
+    try:
+        for thread, core in places.items():
+            os.sched_setaffinity(thread, {core})
+        yield
+    finally:
+        for thread in places:
+            os.sched_setaffinity(thread, available)
 
 
 class Others:
