@@ -23,6 +23,7 @@ if not MISSING:
     with warnings.catch_warnings():
         # What the releases and their dependencies deprecate among themselves says nothing about refloss.
         warnings.simplefilter("ignore")
+        import metatrain.pet
         import metatrain.utils.loss
         import metatrain.utils.omegaconf  # noqa: F401
 
