@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import subprocess
+import sys
 from pathlib import Path
 from types import ModuleType
 
@@ -53,6 +55,14 @@ def test_metatrain_means_the_installed_release() -> None:
     options = {"loss": {"mtt::dos": {"type": "masked_dos", "convention": "metatrain"}}}
     with pytest.raises(refloss.ConfigError, match=r"metatrain 2026\.4\.1 has no masked_dos, .*shift_agnostic_mse"):
         refloss.expand_loss(options)
+
+
+def test_the_installed_release_is_not_imported_to_know_it() -> None:
+    program = (
+        "import sys\nfrom refloss.conventions import SHIFT_AGNOSTIC, find\n"
+        "find('metatrain', SHIFT_AGNOSTIC)\nassert not {'metatrain', 'torch'} & set(sys.modules)\n"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True)
 
 
 def test_every_type_that_options_can_build_is_known(release_2026_2: ModuleType) -> None:
