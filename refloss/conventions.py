@@ -46,8 +46,8 @@ class Convention:
     front_tail : bool
         Whether F, the predicted states below the window, is part of the value.
     gradient_points : {"window", "prediction"}
-        Where the unmasked gradient is taken: on the aligned window, or on the whole prediction with everything
-        outside the window but what lies behind it counted as unmasked.
+        Where the unmasked gradient is taken: on the aligned window, or on the whole prediction, with the mask 1 before
+        the window and 0 behind it, so that what lies behind is asked to be smooth and what lies before is not.
     stencil : {"exact", "float32"}
         The coefficients of the backward difference: the exact ones over 12 dx, or the float32 numbers that the
         release stores for dx = 0.05 eV.
