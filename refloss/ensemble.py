@@ -9,8 +9,9 @@ A NaN target is not selected, as in the pointwise losses.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from fractions import Fraction
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -118,7 +119,7 @@ def empirical_crps(ensemble: Any, targets: Any, *, reduction: str = "mean", grad
     y, t = _members(ensemble, targets)
     arrays.choice("reduction", reduction, ("mean", "sum", "none"))
     members = y.reshape(t.size, -1)
-    run = _Run(t, reduction, lambda i: normal.empirical(members[i].tolist(), run.target(i)), terms=members.shape[1])
+    run = _Run(t, reduction, partial(_exact_empirical, members, t.reshape(-1)), terms=members.shape[1])
     slopes = np.empty(members.shape if grad else (0, members.shape[1]))
     run.fill(kernels.fill_empirical, (members, run.targets), slopes)
     return run.result(slopes.reshape(y.shape) if grad else None)
@@ -150,12 +151,8 @@ def _gaussian(
     _require_not_negative(v)
     arrays.choice("reduction", reduction, ("mean", "sum", "none"))
     mu, v = mu.reshape(-1), v.reshape(-1)
-
-    def figures(i: int) -> normal.Figures:
-        d = Fraction(run.target(i)) - Fraction(float(mu[i]))
-        return normal.gaussian(kind, d, Fraction(max(float(v[i]), floor)))
-
-    run = _Run(t, reduction, lambda i: figures(i).element)
+    figures = partial(_exact_gaussian, kind, floor, mu, t.reshape(-1), v)
+    run = _Run(t, reduction, figures)
     slopes = np.empty((2, t.size if grad else 0))
     run.fill(kernels.fill_gaussian, (kind, floor, mu, run.targets, v), *slopes)
     if not grad:
@@ -176,20 +173,33 @@ def _gaussian_of_members(
     if y.shape[-1] < 2:
         raise InputError("ensemble: found one member, expected at least two, to have a variance")
     members = y.reshape(t.size, -1)
-
-    def figures(i: int) -> tuple[normal.Figures, list[Fraction]]:
-        d, v, deviations = normal.moments(members[i].tolist(), run.target(i))
-        exact = normal.gaussian(kind, d, max(v, Fraction(floor)))
-        # The variance follows a member as 2 (y − μ)/(M − 1).
-        slope = 2 * exact.by_variance / (len(deviations) - 1) if v >= Fraction(floor) else Fraction()
-        return exact, [exact.by_mean / len(deviations) + slope * x for x in deviations]
-
-    run = _Run(t, reduction, lambda i: figures(i)[0].element, terms=members.shape[1])
+    figures = partial(_exact_of_members, kind, floor, members, t.reshape(-1))
+    run = _Run(t, reduction, figures, terms=members.shape[1])
     slopes = np.empty(members.shape if grad else (0, members.shape[1]))
     run.fill(kernels.fill_gaussian_members, (kind, floor, members, run.targets), slopes)
     for i in np.flatnonzero(~np.isfinite(slopes).all(axis=1)).tolist():
-        slopes[i] = [nearest(x / run.divisor, f"grad (row {i} of the ensemble)") for x in figures(i)[1]]
+        slopes[i] = [nearest(x / run.divisor, f"grad (row {i} of the ensemble)") for x in figures(i)[1:]]
     return run.result(slopes.reshape(y.shape) if grad else None)
+
+
+# Element i in fractions, and its derivatives. These are no closures, so that a result can be pickled.
+
+
+def _exact_empirical(members: Floats, targets: Floats, i: int) -> tuple[Fraction]:
+    return (normal.empirical(members[i].tolist(), float(targets[i])),)
+
+
+def _exact_gaussian(kind: int, floor: float, mean: Floats, targets: Floats, variance: Floats, i: int) -> normal.Figures:
+    d = Fraction(float(targets[i])) - Fraction(float(mean[i]))
+    return normal.gaussian(kind, d, Fraction(max(float(variance[i]), floor)))
+
+
+def _exact_of_members(kind: int, floor: float, members: Floats, targets: Floats, i: int) -> tuple[Fraction, ...]:
+    d, v, deviations = normal.moments(members[i].tolist(), float(targets[i]))
+    exact = normal.gaussian(kind, d, max(v, Fraction(floor)))
+    # The variance follows a member as 2 (y − μ)/(M − 1).
+    slope = 2 * exact.by_variance / (len(deviations) - 1) if v >= Fraction(floor) else Fraction()
+    return exact.element, *(exact.by_mean / len(deviations) + slope * x for x in deviations)
 
 
 class _Run:
@@ -200,12 +210,14 @@ class _Run:
     targets : array
     reduction : str
     exact : callable
-        Gives element `i` of the flat targets as a fraction.
+        Gives fractions for target `i` of the flat ones, the first of them its element.
     terms : int
         How many terms the sum of an element has.
     """
 
-    def __init__(self, targets: Floats, reduction: str, exact: Callable[[int], Fraction], *, terms: int = 1) -> None:
+    def __init__(
+        self, targets: Floats, reduction: str, exact: Callable[[int], Sequence[Fraction]], *, terms: int = 1
+    ) -> None:
         self.targets = targets.reshape(-1)
         there: Booleans = np.asarray(~np.isnan(targets))
         self._selected: Booleans = np.broadcast_to(np.True_, targets.shape) if there.all() else there
@@ -214,9 +226,6 @@ class _Run:
         self.divisor = max(self._count, 1) if reduction == "mean" else 1
         self._high, self._low = np.empty((2, targets.size))
         self._chunks = math.ceil(targets.size / kernels.CHUNK)
-
-    def target(self, i: int) -> float:
-        return float(self.targets[i])
 
     def fill(self, kernel: Any, inputs: tuple[Any, ...], *slopes: Floats) -> None:
         """Let a kernel fill the elements, and `slopes` with what is divided by `divisor`; reduce the elements."""
@@ -247,13 +256,13 @@ class _Run:
 
     def _element(self, i: int) -> Fraction:
         high, low = float(self._high[i]), float(self._low[i])
-        return Fraction(high) + Fraction(low) if math.isfinite(high + low) else self._exact(i)
+        return Fraction(high) + Fraction(low) if math.isfinite(high + low) else self._exact(i)[0]
 
     def _elements(self) -> Floats:
         elements = (self._high + self._low)[self._selected.reshape(-1)]
         where = np.flatnonzero(self._selected)
         for k in np.flatnonzero(~np.isfinite(elements)).tolist():
-            elements[k] = nearest(self._exact(int(where[k])), f"value[{k}]")
+            elements[k] = nearest(self._exact(int(where[k]))[0], f"value[{k}]")
         return elements
 
 

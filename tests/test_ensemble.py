@@ -479,7 +479,7 @@ def test_a_result_is_frozen_short_and_portable():
             found.value = 0.0
         assert len(repr(found)) < 100
         assert repr(found).startswith("EnsembleResult(value=")
-        again = pickle.loads(pickle.dumps(found)) if reduction == "none" else found
+        again = pickle.loads(pickle.dumps(found))
         assert np.array_equal(again.value, found.value)
         read = json.loads(json.dumps(found.to_dict(), allow_nan=False))
         assert read == {"value": np.asarray(found.value).tolist(), "count": found.count}
