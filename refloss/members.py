@@ -79,7 +79,8 @@ class _Part:
         self._shape, self.targets_shape = y.shape, t.shape
         t = t if t.ndim > 1 else t[..., None]
         properties = t.shape[-1]
-        if y.ndim != t.ndim or y.shape[:-1] != t.shape[:-1] or properties == 0 or y.shape[-1] % properties:
+        alike = y.ndim == t.ndim and y.shape[:-1] == t.shape[:-1]
+        if not alike or properties == 0 or y.shape[-1] == 0 or y.shape[-1] % properties:
             raise InputError(
                 f"ensemble{where} and targets: found shapes {y.shape} and {self.targets_shape}, expected the targets' "
                 "shape with the last axis (of one dimension: a new one) as many times as long as there are members"

@@ -174,7 +174,7 @@ class LossSection:
         require_names("per_structure_targets", per_structure_targets, {*self.losses, *predictions, *targets})
         skipped = self._unknown(predictions)
         terms: dict[str, SectionTerm] = {}
-        origins: list[gradients.Origin] = []
+        origins: dict[str, gradients.Origin] = {}
         paths = Counter(path for path, *_ in self._entries())
         for path, name, key, options in self._entries():
             if paths[path] > 1:
@@ -192,7 +192,7 @@ class LossSection:
                 given = {"predictions": predictions[loss.source(name)], "targets": targets[name]}
                 if loss.masked:
                     given["mask"] = mask_of(extra_data, name, key, options["type"])
-                require_same_labels(key, given)
+                require_same_labels(key, given, properties=not loss.ensemble)
                 data = {which: pieces_of(which, container, key) for which, container in given.items()}
                 divisors: dict[str, dict[Any, Floats]] = {which: {} for which in data}
                 if atoms is not None and name not in per_structure_targets:
@@ -207,13 +207,16 @@ class LossSection:
             except InputError as error:
                 raise InputError(f"{path}: {error}") from error
             terms[path] = SectionTerm(options["type"], weight, result.value, contribution, result)
-            origins.append(gradients.Origin(loss.source(name), key, data["predictions"], divisors["predictions"]))
+            shapes = {
+                block: None if block is gradients.Whole else array.shape for block, array in data["predictions"].items()
+            }
+            origins[path] = gradients.Origin(loss.source(name), key, shapes, divisors["predictions"])
         if not terms:
             sources = [LOSS_TYPES[options["type"]].source(name) for name, options in self.losses.items()]
             wanted, found = ", ".join(sources), ", ".join(map(str, predictions)) or "nothing"
             hint = "".join(did_you_mean(str(name), sources) for name in predictions)
             raise InputError(f"predictions: found {found}, expected at least one target of the section: {wanted}{hint}")
-        return _total(terms, skipped, partial(gradients.of_total, list(zip(terms.values(), origins, strict=True))))
+        return _total(terms, skipped, partial(gradients.of_total, terms, origins))
 
     def _entries(self) -> Iterator[tuple[str, str, str, Mapping[str, Any]]]:
         for name, options in self.losses.items():

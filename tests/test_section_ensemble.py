@@ -268,6 +268,7 @@ def test_gradients_have_no_ensemble() -> None:
             ["ensemble", "2 in block 0, 3 in block 1", "as many in every block"],
         ),
         (in_blocks(np.ones((2, 5))), in_blocks(np.ones((2, 2))), ["ensemble of block 0 and targets", "(2, 5)"]),
+        (in_blocks(np.ones((2, 0))), in_blocks(np.ones((2, 2))), ["ensemble of block 0 and targets", "(2, 0)"]),
     ],
 )
 @pytest.mark.parametrize("loss", TYPES)
@@ -300,6 +301,16 @@ def test_tensormaps(loss: str) -> None:
     assert np.array_equal(found.gradient()[DOS]["values"], wanted.gradient()[DOS]["values"])
     fewer = tensormap({0: block(targets[:-1])})
     assert said(dos.evaluate, {DOS: maps[0]}, {"mtt::dos": fewer}).startswith("mtt::dos: targets: found samples")
+
+
+def test_the_one_member_of_a_tensormap_is_called_otherwise_than_the_target() -> None:
+    _, ensemble, targets = data(13, members=1)
+    maps = (
+        tensormap({0: block(x, properties=([name], range(P)))})
+        for x, name in ((ensemble, "ensemble_member"), (targets, "energy"))
+    )
+    found = section({"mtt::dos": "empirical_crps_ensemble"}).evaluate({DOS: next(maps)}, {"mtt::dos": next(maps)})
+    assert found.total == refloss.mae(ensemble, targets).value
 
 
 # ---- files and the command line ----------------------------------------------------------------------------------

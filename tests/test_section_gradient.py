@@ -90,6 +90,24 @@ def test_an_array_that_two_terms_read() -> None:
     assert part("energy_ensemble").any()
 
 
+def test_what_overflows_on_the_way_and_what_overflows_for_good() -> None:
+    """1.6e308 · 2 · 0.6 is beyond the largest number; half of it is not."""
+    huge = section({"energy": {"type": "mse", "weight": 1.6e308}})
+    found = huge.evaluate({"energy": np.array([1.2])}, {"energy": np.zeros(1)}, num_atoms=[2], grad=True).gradient()
+    slope = 2 * Fraction(0.6)  # by the quotient, which is exact
+    assert found["energy"]["values"].tolist() == [float(Fraction(1.6e308) * slope / 2)]
+    beyond = huge.evaluate({"energy": 0.6}, {"energy": 0.0}, grad=True)
+    assert said(beyond.gradient).startswith("energy: gradient (index ()): found about 1e308, beyond the largest")
+
+
+def test_a_sum_of_two_terms_that_overflows() -> None:
+    losses = {"energy": "empirical_crps_ensemble", "energy_ensemble": "mae"}
+    chosen = {name: {"type": loss, "weight": 1e308, "reduction": "sum"} for name, loss in losses.items()}
+    data = {"energy": 0.5, "energy_ensemble": np.array([0.5])}, {"energy": 0.0, "energy_ensemble": np.array([0.0])}
+    found = section(chosen).evaluate(*data, grad=True)
+    assert said(found.gradient).startswith("energy_ensemble: gradient (index (0,)): found about 1e308, beyond")
+
+
 def test_it_is_of_a_total_and_of_gradients() -> None:
     p, t = {"a": normal(3)}, {"a": normal(3)}
     evaluate = section({"a": {"type": "mse", "reduction": "none"}}).evaluate

@@ -72,7 +72,7 @@ def is_tensormap(item: Any) -> bool:
     return not isinstance(item, Mapping) and all(hasattr(item, name) for name in ("keys", "blocks", "block"))
 
 
-def require_same_labels(key: str, data: Mapping[str, Any]) -> None:
+def require_same_labels(key: str, data: Mapping[str, Any], *, properties: bool = True) -> None:
     """Raise where the labels of TensorMaps that one term compares differ.
 
     metatrain compares row by row and looks at the blocks' keys alone. Here the keys of the blocks, their components,
@@ -87,6 +87,8 @@ def require_same_labels(key: str, data: Mapping[str, Any]) -> None:
         "values", or the gradient that is compared.
     data : mapping
         "predictions", "targets", "mask" to the data of the target; what is no `TensorMapData` is passed over.
+    properties : bool
+        Whether the properties are compared: those of an ensemble are members too, and named otherwise.
 
     Raises
     ------
@@ -100,7 +102,7 @@ def require_same_labels(key: str, data: Mapping[str, Any]) -> None:
             raise InputError(f"{which}: found blocks {blocks}, expected {wanted}, as in {other}")
         for (name, block), (_, model) in zip(found.blocks_of(key), expected.blocks_of(key), strict=True):
             where = which if len(found.tensor_blocks) == 1 else f"{which} of block {name!r}"
-            _require_same_block(where, block, other, model)
+            _require_same_block(where, block, other, model, properties)
 
 
 def gradient_as_tensormap(gradient: Mapping[str, Any], predictions: Any) -> Any:
@@ -117,11 +119,27 @@ def gradient_as_tensormap(gradient: Mapping[str, Any], predictions: Any) -> Any:
     -------
     TensorMap
         Of the predictions' library, in float64, on the CPU. Zero where the total does not depend on the predictions.
+
+    Raises
+    ------
+    InputError
+        The predictions are no TensorMap, or one with other blocks than the gradient.
     """
+    if not is_tensormap(predictions):
+        raise InputError(f"predictions: found {type(predictions).__name__}, expected a TensorMap")
     scripted = type(predictions).__name__ == "ScriptObject"
     library = import_module("metatensor.torch" if scripted else "metatensor")
     whole = TensorMapData(predictions)
-    blocks = gradient["blocks"] if "blocks" in gradient else dict.fromkeys(whole.tensor_blocks, gradient)
+    blocks = gradient["blocks"] if "blocks" in gradient else dict.fromkeys(list(whole.tensor_blocks)[:1], gradient)
+    if set(blocks) != set(whole.tensor_blocks):
+        found, wanted = (", ".join(map(repr, keys)) for keys in (blocks, whole.tensor_blocks))
+        raise InputError(f"gradient: found blocks {found}, expected those of predictions: {wanted}")
+    for name, block in whole.tensor_blocks.items():
+        known = ["values", *block.gradients_list()]
+        if not set(blocks[name]) <= set(known):
+            raise InputError(
+                f"gradient: found {', '.join(blocks[name])}, expected some of {', '.join(known)} (one target's)"
+            )
 
     def rebuilt(block: Any, values: Any) -> Any:
         array = np.zeros(tuple(block.values.shape)) if values is None else values
@@ -141,7 +159,7 @@ def gradient_as_tensormap(gradient: Mapping[str, Any], predictions: Any) -> Any:
     return library.TensorMap(predictions.keys.to("cpu") if scripted else predictions.keys, rebuilt_blocks)
 
 
-def _require_same_block(where: str, block: Any, other: str, model: Any) -> None:
+def _require_same_block(where: str, block: Any, other: str, model: Any, properties: bool) -> None:
     found, expected = _samples(where, block.samples), _samples(other, model.samples)
     if found.keys() - {"system"} != expected.keys() - {"system"}:
         _differ(where, "samples", f"named {', '.join(found)}", f"named {', '.join(expected)}", other)
@@ -149,7 +167,7 @@ def _require_same_block(where: str, block: Any, other: str, model: Any) -> None:
     rows, wanted = (np.stack([columns[name] for name in common], axis=1) for columns in (found, expected))
     _require_same_rows(where, "samples", common, rows, wanted, other)
     axes = [("components", a, b) for a, b in zip(block.components, model.components, strict=False)]
-    if len(block.properties) == len(model.properties):
+    if properties and len(block.properties) == len(model.properties):
         axes.append(("properties", block.properties, model.properties))
     for axis, labels, model_labels in axes:
         (names, entries), (expected_names, expected_entries) = _table(where, labels), _table(other, model_labels)

@@ -127,6 +127,21 @@ def test_gradients_of_several_blocks_come_back_in_the_order_of_the_map(library: 
 
 
 @pytest.mark.parametrize("library", LIBRARIES)
+def test_gradients_that_are_not_of_these_predictions(library: str) -> None:
+    """Zeros where nothing was found, or one gradient for two blocks, would look like an answer."""
+    one = tensormap(library, {0: block(library, normal(2, 3))})
+    two = tensormap(library, {key: block(library, normal(2, 3)) for key in (0, 1)})
+    values = {"values": normal(2, 3)}
+    for gradient, predictions, message in (
+        ({"energy": values}, one, r"gradient: found energy, expected some of values \(one target's\)"),
+        (values, two, r"gradient: found blocks \(_=0\), expected those of predictions: \(_=0\), \(_=1\)"),
+        (values, normal(2, 3), "predictions: found ndarray, expected a TensorMap"),
+    ):
+        with pytest.raises(refloss.InputError, match=message):
+            gradient_as_tensormap(gradient, predictions)
+
+
+@pytest.mark.parametrize("library", LIBRARIES)
 def test_labels_that_differ_are_named(library: str) -> None:
     p, t = normal(3, 2), normal(3, 2)
     rows = [(0, 0), (0, 1), (1, 0)], [(0, 0), (1, 0), (1, 1)]
