@@ -5,9 +5,11 @@ arguments of their namesakes in `refloss`, with tensors for what they are differ
 loss of a whole `loss` section. A training run can be driven by them for an hour, to see whether the loss is the bug.
 
 Figures are computed in float64 on the CPU, wherever the tensors are: they are copied there, and value and gradient are
-copied back. The value has the dtype of the tensors (float32 for float16 and bfloat16, as under autocast); their
-gradient is multiplied in float64 and rounded to their dtype last. Shift, mask and selection are constants in it, so
-there is no second derivative, and none by the targets.
+copied back. The value has the dtype of the tensors (float32 for float16 and bfloat16, as under autocast; float64 for
+integers); their gradient is multiplied in float64 and rounded to their dtype last. What a dtype cannot hold is infinite
+there, as torch has it, and as a gradient scaler expects it. Shift, mask and selection are constants in the gradient, so
+there is no second derivative, and none by the targets. `torch.compile` leaves these functions as they are: the graph
+breaks there.
 """
 
 from __future__ import annotations
@@ -15,7 +17,7 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 
@@ -28,6 +30,14 @@ from refloss.results import SectionResult
 from refloss.section import LossSection
 
 Loss = Callable[..., torch.Tensor]
+
+_Function = TypeVar("_Function", bound=Callable[..., Any])
+
+
+def _uncompiled(function: _Function) -> _Function:
+    """Keep torch.compile out: it would trace NumPy too, and have torch compute in its place."""
+    kept: _Function = torch.compiler.disable(function)
+    return kept
 
 
 def _differentiable(entry: Callable[..., Any], **gradients: str) -> Loss:
@@ -43,6 +53,7 @@ def _differentiable(entry: Callable[..., Any], **gradients: str) -> Loss:
     signature = inspect.signature(entry)
     signature = signature.replace(parameters=[p for p in signature.parameters.values() if p.name != "grad"])
 
+    @_uncompiled
     def loss(*args: Any, **keywords: Any) -> torch.Tensor:
         bound = signature.bind(*args, **keywords)
         for name, value in bound.arguments.items():
@@ -102,6 +113,7 @@ class GoldenSection(torch.nn.Module):
         self.section = section
         self.last: SectionResult | None = None
 
+    @_uncompiled
     def forward(
         self,
         predictions: Mapping[str, Any],
@@ -153,7 +165,7 @@ class _Golden(torch.autograd.Function):
         ctx.selected, ctx.like = selected, [(item.dtype, item.device) for item in inputs]
         ctx.save_for_backward(*(None if item is None else torch.from_numpy(item) for item in derivatives))
         floating = [item.dtype for item in inputs if item.dtype.is_floating_point]
-        dtype = functools.reduce(torch.promote_types, floating, torch.float32)
+        dtype = functools.reduce(torch.promote_types, floating or [torch.float64], torch.float32)
         return torch.as_tensor(value, dtype=torch.float64).to(dtype).to(inputs[0].device)
 
     @staticmethod

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import copy
+import gc
 import inspect
 import os
 import re
 import subprocess
 import sys
+import weakref
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -149,6 +152,21 @@ def test_lower_precision(dtype: Any) -> None:
     assert torch.equal(p.grad, torch.from_numpy(4096 * wanted.grad).to(dtype))
 
 
+def test_integers_give_the_exact_value() -> None:
+    found = golden.mse(torch.tensor([2**24 + 1, 0]), torch.zeros(2), reduction="sum")
+    assert (found.dtype, found.item()) == (torch.float64, float((2**24 + 1) ** 2))
+
+
+def test_what_a_dtype_cannot_hold_is_infinite_there() -> None:
+    """As in torch; a gradient scaler looks for it. The exact figure of a section is in `last`."""
+    loss, p = golden.section({"loss": {"a": "mse"}}), torch.tensor([6e4], dtype=torch.float16, requires_grad=True)
+    (1e36 * loss({"a": p}, {"a": torch.zeros(1)})).backward()
+    assert p.grad.isinf().all()
+    p = torch.tensor([3e38], requires_grad=True)
+    assert loss({"a": p}, {"a": torch.zeros(1)}).isinf()
+    assert loss.last.total == refloss.mse(p, [0.0]).value
+
+
 def test_views() -> None:
     base = leaf(4, B, 6)
     p, t = base.transpose(0, 1)[:, ::2, 1:5].reshape(B, -1), tensor(B, 8)
@@ -262,6 +280,22 @@ def test_a_derivative_that_does_not_exist_is_not_left_out() -> None:
         golden.section({"loss": {"a": "mse"}})({"a": p}, {"a": {"values": t}})
 
 
+@pytest.mark.parametrize("loss", [golden.mse, lambda p, t: golden.section({"loss": {"a": "mse"}})({"a": p}, {"a": t})])
+@pytest.mark.filterwarnings("ignore")  # torch's compiler looks at .grad of what is no leaf, and warns itself
+def test_a_compiled_program_leaves_the_losses_alone(loss: Any) -> None:
+    """Left to itself the compiler traces NumPy too, and puts torch's functions in the place of NumPy's."""
+    p, t = leaf(B, 4), tensor(B, 4)
+    q = p.detach().clone().requires_grad_()
+    found = torch.compile(lambda x: 3 * loss(2 * x, t), backend="eager")(p)
+    wanted = 3 * loss(2 * q, t)
+    assert found.item() == wanted.item()
+    found.backward()
+    wanted.backward()
+    assert torch.equal(p.grad, q.grad)
+    with pytest.raises(Exception, match="disable"):
+        torch.compile(lambda x: golden.mse(x, t), backend="eager", fullgraph=True)(p)
+
+
 def test_bad_input_is_refused_as_everywhere() -> None:
     with pytest.raises(InputError, match="predictions: found 1 value that is NaN or infinite"):
         golden.mse(torch.tensor([1.0, torch.nan], requires_grad=True), tensor(2))
@@ -309,6 +343,19 @@ def test_gradcheck_of_a_section() -> None:
         return loss(data, t, mask, num_atoms=[2, 1, 1], per_structure_targets=["dos"])
 
     assert torch.autograd.gradcheck(total, (leaf(B, 1), leaf(4, 3), leaf(B, 9)))
+
+
+def test_what_is_kept_of_a_section_is_no_tensor() -> None:
+    """`last` would otherwise keep the graph of the whole model alive until the next step."""
+    loss, model, x = golden.section({"loss": {"a": "mse"}}), torch.nn.Linear(3, 1), torch.ones(2, 3)
+    prediction = model(x)
+    kept = weakref.ref(prediction)
+    loss({"a": prediction}, {"a": torch.zeros(2, 1)}).backward()
+    del prediction
+    gc.collect()
+    assert kept() is None
+    assert loss.last.gradient()["a"]["values"].shape == (2, 1)
+    assert copy.deepcopy(loss).last.total == loss.last.total
 
 
 def test_what_a_section_refuses() -> None:
