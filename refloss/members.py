@@ -16,6 +16,7 @@ from refloss import arrays
 from refloss.errors import InputError
 from refloss.gradients import Whole
 from refloss.results import EnsembleResult, Floats
+from refloss.section_data import Pieces, require_same_blocks
 
 
 def ensemble_name(target: str) -> str:
@@ -24,7 +25,7 @@ def ensemble_name(target: str) -> str:
     return "energy_ensemble" if name == "energy" else f"mtt::aux::{name}_ensemble"
 
 
-def evaluate(entry: Callable[..., EnsembleResult], data: Mapping[str, Mapping[Any, Any]], **options: Any) -> Any:
+def evaluate(entry: Callable[..., EnsembleResult], data: Mapping[str, Pieces], **options: Any) -> Any:
     """Call an entry point that takes ensembles (…, M) on the pieces of a section.
 
     Parameters
@@ -40,12 +41,7 @@ def evaluate(entry: Callable[..., EnsembleResult], data: Mapping[str, Mapping[An
         Its gradient is by the ensemble as it was given; of blocks, one-dimensional, joined in their order.
     """
     ensembles, targets = data["predictions"], data["targets"]
-    if list(targets) != list(ensembles):
-        found, expected = (
-            "no blocks" if Whole in blocks else f"blocks {', '.join(map(repr, blocks))}"
-            for blocks in (targets, ensembles)
-        )
-        raise InputError(f"targets: found {found}, expected {expected} as in the ensemble")
+    require_same_blocks("targets", targets, "the ensemble", ensembles)
     parts = {block: _Part(block, ensembles[block], targets[block]) for block in ensembles}
     if Whole in parts:
         part = parts[Whole]

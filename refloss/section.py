@@ -257,9 +257,12 @@ class LossSection:
             return f"{loss_type} is of values alone"
         source = loss.source(name)
         if source not in predictions:
-            if name not in predictions:
-                return "not in the predictions"
             found = ", ".join(map(str, predictions))
+            if name not in predictions:
+                if path in self.named and LOSS_TYPES[self.losses[name]["type"]].source(name) in predictions:
+                    wanted = f"expected {name!r} too, for {key!r}, which the options name"
+                    raise InputError(f"{path}: predictions: found {found}, {wanted}")
+                return "not in the predictions"
             raise InputError(
                 f"{path}: predictions: found {found}, expected {source!r} too, the ensemble that {loss_type} reads"
                 f"{did_you_mean(source, map(str, predictions))}"

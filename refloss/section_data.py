@@ -56,15 +56,20 @@ def pieces_of(which: str, data: Any, key: str) -> Pieces:
     return {block: _checked(_label(which, block), which, _entry(nested, key)) for block, nested in blocks.items()}
 
 
+def require_same_blocks(which: str, pieces: Pieces, other: str, expected: Pieces) -> None:
+    """Raise where the argument `which` is not in the same blocks as the argument `other`."""
+    if list(pieces) != list(expected):
+        found, wanted = (
+            "no blocks" if Whole in keys else f"blocks {', '.join(map(repr, keys))}" for keys in (pieces, expected)
+        )
+        raise InputError(f"{which}: found {found}, expected {wanted} as in {other}")
+
+
 def joined(data: Mapping[str, Pieces]) -> dict[str, Any]:
     """Return the arguments of the entry point: what is in blocks comes flattened and joined."""
     expected = data["predictions"]
     for which, pieces in data.items():
-        if list(pieces) != list(expected):
-            found, wanted = (
-                "no blocks" if Whole in keys else f"blocks {', '.join(map(repr, keys))}" for keys in (pieces, expected)
-            )
-            raise InputError(f"{which}: found {found}, expected {wanted} as in predictions")
+        require_same_blocks(which, pieces, "predictions", expected)
         for block, array in pieces.items():
             if block is not Whole:
                 arrays.require_same_shape(_label(which, block), array.shape, "predictions", expected[block].shape)

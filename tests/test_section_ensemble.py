@@ -248,6 +248,16 @@ def test_gradients_have_no_ensemble() -> None:
     assert found.skipped == {}
     assert set(found.gradient()) == {"energy", "energy_ensemble"}
     assert set(found.gradient()["energy"]) == {"positions"}
+    # The ensemble alone has no forces: an error where the options name them, else the term is left out.
+    alone = {"energy_ensemble": targets}
+    message = said(mixed.evaluate, alone, energy)
+    assert message == (
+        "energy/positions: predictions: found energy_ensemble, expected 'energy' too, for 'positions', which the "
+        "options name"
+    )
+    default = {"energy": {"type": "empirical_crps_ensemble"}}
+    found = section(default, training_set={"targets": {"energy": {"stress": False}}}).evaluate(alone, energy)
+    assert found.skipped == {"energy/positions": "not in the predictions"}
 
 
 @pytest.mark.parametrize(
