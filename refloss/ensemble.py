@@ -129,7 +129,12 @@ def empirical_crps(ensemble: Any, targets: Any, *, reduction: str = "mean", grad
 def gaussian_nll_of_members(
     ensemble: Any, targets: Any, *, reduction: str = "mean", grad: bool = False
 ) -> EnsembleResult:
-    """`gaussian_nll` of the mean and the unbiased variance of an ensemble (…, M), neither of them rounded."""
+    """`gaussian_nll` of the mean and the unbiased variance of the members, neither of them rounded.
+
+    Parameters, Returns, Raises
+    ---------------------------
+    As `empirical_crps`; a single member, which has no variance, is an error.
+    """
     return _gaussian_of_members(kernels.NLL, NLL_FLOOR, ensemble, targets, reduction, grad)
 
 
@@ -137,7 +142,12 @@ def gaussian_nll_of_members(
 def gaussian_crps_of_members(
     ensemble: Any, targets: Any, *, reduction: str = "mean", grad: bool = False
 ) -> EnsembleResult:
-    """`gaussian_crps` of the mean and the unbiased variance of an ensemble (…, M), neither of them rounded."""
+    """`gaussian_crps` of the mean and the unbiased variance of the members, neither of them rounded.
+
+    Parameters, Returns, Raises
+    ---------------------------
+    As `empirical_crps`; a single member, which has no variance, is an error.
+    """
     return _gaussian_of_members(kernels.CRPS, CRPS_FLOOR, ensemble, targets, reduction, grad)
 
 

@@ -47,7 +47,25 @@ def _show(value: float | Floats) -> str:
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class PointwiseResult:
+class _Elements:
+    """The figures of a loss that is a sum over elements."""
+
+    value: float | Floats
+    grad: Floats | None
+    count: int
+    selected: Booleans
+    _unrounded: Unrounded | None = field(repr=False)
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}(value={_show(self.value)}, count={self.count})"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the figures as plain Python, safe for JSON; `selected` and gradients are left to the arrays."""
+        return {"value": json_safe(self.value), "count": self.count}
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class PointwiseResult(_Elements):
     """What `mse`, `mae` and `huber` return.
 
     Attributes
@@ -62,22 +80,9 @@ class PointwiseResult:
         Mask true (where given) and target not NaN.
     """
 
-    value: float | Floats
-    grad: Floats | None
-    count: int
-    selected: Booleans
-    _unrounded: Unrounded | None = field(repr=False)
-
-    def __repr__(self) -> str:
-        return f"PointwiseResult(value={_show(self.value)}, count={self.count})"
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the figures as plain Python, safe for JSON; `selected` and `grad` are left to the arrays."""
-        return {"value": json_safe(self.value), "count": self.count}
-
 
 @dataclass(frozen=True, eq=False, repr=False)
-class EnsembleResult:
+class EnsembleResult(_Elements):
     """What `gaussian_nll`, `gaussian_crps` and `empirical_crps` return.
 
     Attributes
@@ -95,19 +100,7 @@ class EnsembleResult:
         Target not NaN.
     """
 
-    value: float | Floats
-    grad: Floats | None
     grad_variance: Floats | None
-    count: int
-    selected: Booleans
-    _unrounded: Unrounded | None = field(repr=False)
-
-    def __repr__(self) -> str:
-        return f"EnsembleResult(value={_show(self.value)}, count={self.count})"
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the figures as plain Python, safe for JSON; `selected` and gradients are left to the arrays."""
-        return {"value": json_safe(self.value), "count": self.count}
 
 
 @dataclass(frozen=True, eq=False)
