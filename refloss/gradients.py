@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from refloss.arithmetic import standard_arithmetic
 from refloss.errors import InputError
 from refloss.results import Floats, SectionTerm
 
@@ -42,6 +43,7 @@ class Origin:
     divisors: Mapping[Any, Floats]
 
 
+@standard_arithmetic
 def of_total(terms: Mapping[str, SectionTerm], origins: Mapping[str, Origin]) -> dict[str, Any]:
     """Return Σ weight · d value / d predictions, as `SectionResult.gradient` describes it."""
     gradients: dict[str, Any] = {}

@@ -205,6 +205,21 @@ def test_a_section_in_another_mode(mode: Callable[[], int]) -> None:
 
 
 @has_mode
+def test_the_gradient_of_a_total_in_another_mode(mode: Callable[[], int]) -> None:
+    """It is multiplied when it is asked for: here a third of 1, and of what is subnormal."""
+    losses = {
+        name: {"type": "mae", "weight": weight, "reduction": "mean"} for name, weight in (("a", 1.0), ("b", 1e-310))
+    }
+    data = {name: np.ones(3) for name in losses}, {name: np.zeros(3) for name in losses}
+    wanted, result = (refloss.LossSection(losses).evaluate(*data, num_atoms=[3] * 3, grad=True) for _ in range(2))
+    expected = {name: part["values"].tobytes() for name, part in wanted.gradient().items()}
+    mode()
+    found = result.gradient()
+    arithmetic.set_standard()
+    assert {name: part["values"].tobytes() for name, part in found.items()} == expected
+
+
+@has_mode
 def test_an_error_leaves_the_mode_as_it_was(mode: Callable[[], int]) -> None:
     word = arithmetic.control_word()
     left = mode()
