@@ -277,6 +277,7 @@ MUTANTS = (
         ENSEMBLE_TESTS,
     ),
     Mutant("biased variance", "kernels/ensemble.py", "members.size - 1.0", "members.size - 0.0", ENSEMBLE_TESTS),
+    Mutant("a target that hits the mean", "kernels/ensemble.py", "= 2.0**-40", "= 0.0", ENSEMBLE_TESTS),
     Mutant(
         "infinite gradients by members not mended",
         "ensemble.py",

@@ -106,11 +106,6 @@ def of_members(kind: str, members: Sequence[float], target: float) -> Members:
         slopes = [
             found.by_mean.times(Fraction(1, count)) + found.by_variance.times(2 * (x - mean) / (count - 1)) for x in y
         ]
-        # A mean that nearly hits the target is the difference of larger numbers.
-        v = max(variance, Fraction(FLOORS[kind]))
-        apart = sum((abs(x - y[0]) for x in y), abs(Fraction(target) - y[0]))
-        steepness = number(apart) / (number(v) if kind == "nll" else mp.sqrt(number(v))) / 2**30
-        slopes = [Figure(slope.value, slope.size + steepness / 2**50) for slope in slopes]
     return Members(found.element, slopes)
 
 

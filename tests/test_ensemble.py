@@ -204,6 +204,17 @@ def test_a_target_that_is_nearly_the_mean_of_large_numbers(kind):
     check_empirical(members, members.mean(axis=-1), "none")
 
 
+@pytest.mark.parametrize("members", [3, 7])
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_target_that_is_the_rounded_mean(kind, members):
+    """What is left of their difference has lost half of a double-double, and it is all that moves the mean."""
+    y = 1e-7 * np.random.default_rng(members).normal(size=(60, members))
+    targets = np.array([float(sum(map(Fraction, row)) / members) for row in y.tolist()])
+    found = check_members(kind, y, targets, "none")
+    assert found.grad.any()
+    check_members(kind, y * 1e9, targets * 1e9, "none")  # here the variance is above the floor
+
+
 @pytest.mark.parametrize("target", [-1e8, 1e-12, 1e200])
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_spread_that_is_small_beside_the_distance(kind, target):

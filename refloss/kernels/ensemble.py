@@ -21,6 +21,9 @@ CHUNK = 1 << 10
 LOST = 2.0**-900
 """A nonzero figure below this may have lost digits to underflow."""
 
+CANCELLED = 2.0**-40
+"""A difference that is smaller, beside the sum of what it is of, may have lost more digits than a double-double has."""
+
 TWO_OVER_ROOT_PI = 1.1283791670955126
 ONE_OVER_ROOT_PI = (0.5641895835477563, 7.66772980658294e-18)
 ROOT_HALF = (0.7071067811865476, -4.833646656726457e-17)
@@ -122,10 +125,11 @@ def moments(members, target):
     All of it is relative to a member, so that an offset, of them or of the target, takes no digits.
     """
     first = members[0]
-    mh = ml = vh = vl = 0.0
+    mh = ml = vh = vl = apart = 0.0
     for y in members:
         h, l = two_sum(y, -first)
         mh, ml = dd_add(mh, ml, h, l)
+        apart += abs(h)
     lost = 0.0 < abs(mh) < LOST
     mh, ml = dd_div(mh, ml, float(members.size))
     for y in members:
@@ -135,8 +139,9 @@ def moments(members, target):
         vh, vl = dd_add(vh, vl, h, l)
     vh, vl = dd_div(vh, vl, members.size - 1.0)
     h, l = two_sum(target, -first)
+    apart += abs(h)
     h, l = dd_add(h, l, -mh, -ml)
-    if lost or 0.0 < abs(h) < LOST:
+    if lost or 0.0 < abs(h) < LOST or abs(h) < CANCELLED * apart:
         h = np.nan
     return h, l, vh, vl, mh, ml
 
