@@ -90,6 +90,15 @@ def align(batch: Batch, follow: Follow) -> Alignment:
     return Alignment(shift, runner_up, np.ascontiguousarray(margins[:, 0]), tied, certificate)
 
 
+def given(shift: Integers, follow: Follow) -> Alignment:
+    """Follow up these shifts, which nobody compared with others."""
+    count = shift.size
+    for_range(partial(follow, shift), count)
+    certificate = Certificate(np.zeros(count, np.int64), np.zeros(count, np.int64), np.full(count, np.inf))
+    alone, infinite = np.full(count, -1), np.full(count, np.inf)
+    return Alignment(shift, alone, infinite, np.zeros(count, np.bool_), certificate)
+
+
 @standard_arithmetic
 def landscape(batch: Batch) -> Floats:
     """Return the (B, S) objective at every shift, correctly rounded; inf where it overflows."""

@@ -14,8 +14,11 @@ from typing import Final
 import numpy as np
 
 from refloss import alignment
+from refloss.arithmetic import standard_arithmetic
+from refloss.arrays import largest
 from refloss.batch import Batch, doubles
 from refloss.certificate import Unrounded, add_up, certified, times_power, weighted_sum
+from refloss.errors import InputError
 from refloss.exact import Formula, double_double, nearest
 from refloss.kernels import profile
 from refloss.kernels.eft import EPS, TINY
@@ -30,13 +33,42 @@ _FIGURES: Final = (
 )
 
 
-def evaluate(batch: Batch, *, reduction: str, grad: bool, energy_grid: Floats | None) -> AlignedResult:
-    """Return the result of an aligned loss on checked inputs."""
+@standard_arithmetic
+def at_shift(result: AlignedResult, shift: Integers) -> AlignedResult:
+    """Return the figures of the same inputs at these shifts (B,), whatever the objective there.
+
+    Nothing was chosen: there is no runner-up, and the certificate is empty.
+
+    Raises
+    ------
+    InputError
+        A shift is not one of the result's, or there is not one for each structure.
+    """
+    found = np.asarray(shift)
+    structures, highest = result.shift.size, result.shifts - 1
+    if found.shape != (structures,) or not np.issubdtype(found.dtype, np.integer):
+        raise InputError(f"shift: found {found.dtype} {found.shape}, expected integers ({structures},)")
+    if ((found < 0) | (found > highest)).any():
+        raise InputError(f"shift: found {found.tolist()}, expected numbers from 0 to {highest}")
+    r = result
+    weights = (r.energy_step, r.grad_weight, r.int_weight)
+    formula = Formula(r.convention, *weights, r.targets.shape[1], r.padding, trapezoid=r.padding == 0)
+    size = max(largest(r.predictions), largest(r.targets))
+    batch = Batch(r.predictions, r.targets, r.mask, size, formula)
+    given = found.astype(np.int64)
+    return evaluate(batch, reduction=r.reduction, grad=r.grad is not None, energy_grid=r.energy_grid, shift=given)
+
+
+def evaluate(
+    batch: Batch, *, reduction: str, grad: bool, energy_grid: Floats | None, shift: Integers | None = None
+) -> AlignedResult:
+    """Return the result of an aligned loss on checked inputs; with `shift`, at these shifts."""
     count, width = batch.predictions.shape
     divisor = count if reduction == "mean" else 1
     figures = np.full((count, 5, 3), np.nan)
     gradient, lost = np.empty((count if grad else 0, width)), np.ones(count, np.bool_)
-    found = alignment.align(batch, _measure(batch, divisor, figures, gradient, lost))
+    follow = _measure(batch, divisor, figures, gradient, lost)
+    found = alignment.align(batch, follow) if shift is None else alignment.given(shift, follow)
     shift = found.shift
     if batch.scaled is not None:
         figures = times_power(figures, 2 * batch.scaled[2])

@@ -1,0 +1,1 @@
+"""Cross-check: point refloss at an implementation and learn whether it is right."""
