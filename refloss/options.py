@@ -32,6 +32,9 @@ __all__ = ["dump", "expand_loss", "load_options", "schema"]
 UNBUILDABLE: Final = ("pointwise", "masked_pointwise")
 """Types that metatrain registers, but that no options can build: they wrap a torch function given in Python."""
 
+RENAMED: Final = {"ensemble_nll": "gaussian_nll_ensemble"}
+"""Types by the names that they had in metatrain 2025.12 and 2026.1."""
+
 
 def expand_loss(options: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     """Expand the `loss` section of metatrain options.
@@ -290,6 +293,12 @@ def _loss_type(keys: _Keys, problems: Problems) -> str | None:
             place.mark,
             f"{place.path}: the type {place.value!r} cannot be built from options: metatrain registers it, but it "
             f"needs a torch function that only Python can give it; expected one of {', '.join(LOSS_TYPES)}",
+        )
+        return None
+    if isinstance(place.value, str) and place.value in RENAMED:
+        since = RENAMED[place.value]
+        problems.add(
+            place.mark, f"{place.path}: {found(place.value)}, expected {since!r}: its name since metatrain 2026.2"
         )
         return None
     return _choice(place, LOSS_TYPES, "loss type", problems)

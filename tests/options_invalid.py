@@ -192,6 +192,14 @@ INVALID = [
         ("loss.energy: the type 'pointwise' cannot be built from options", "metatrain registers it"),
         ("loss.mtt::b.type: the type 'masked_pointwise' cannot be built from options",),
     ),
+    _invalid(
+        "a type by a name that it had",
+        "loss: {energy: {forces: §ensemble_nll}}\ntraining_set: a.xyz",
+        (
+            "loss.energy.forces: found 'ensemble_nll'",
+            "expected 'gaussian_nll_ensemble': its name since metatrain 2026.2",
+        ),
+    ),
     # Keys and values
     _invalid(
         "keys that the type does not take",
