@@ -65,10 +65,12 @@ def spacing(x: Floats, form: Format) -> Floats:
 
 
 def some_subnormal(draw: Draws, rows: Floats, form: Format, share: float) -> Floats:
-    """Return the numbers, this share of them replaced by subnormal ones of either sign."""
+    """Return the numbers, the first and this share of the others replaced by subnormal ones of either sign."""
     smallest = 2.0 * form.unit * form.tiny
     tiny = draw.sign(rows.shape) * draw.whole(rows.shape, 1, 2 ** (bits(form) - 1) - 1) * smallest
-    return np.where(draw.chance(rows.shape, share), tiny, rows)
+    chosen = draw.chance(rows.shape, share)
+    chosen.flat[0] = True
+    return np.where(chosen, tiny, rows)
 
 
 def generic(draw: Draws, sizes: Sizes, form: Format) -> Rows:
@@ -163,9 +165,10 @@ def palindromic(draw: Draws, sizes: Sizes, form: Format) -> Rows:
 
 
 def nudged(draw: Draws, sizes: Sizes, form: Format) -> Rows:
-    """Return palindromic rows whose last prediction is one rounding off: the tie is broken by next to nothing."""
+    """Return palindromic rows whose second half is one rounding off: the ties are broken by next to nothing."""
     rows = palindromic(draw, sizes, form)
-    rows.predictions[:, -1] += spacing(rows.predictions[:, -1], form)
+    half = rows.predictions[:, (sizes.points + sizes.extra + 1) // 2 :]
+    half += spacing(half, form)
     return rows
 
 
@@ -291,7 +294,7 @@ KINDS: Final[dict[str, Kind]] = {
     "cancelling": Kind(cancelling, "three magnitudes, the running integral cancels", frozenset({"Cancellation"})),
     "stencil": Kind(cancelling_stencil, "a steep line: the stencil cancels to its noise", frozenset({"Cancellation"})),
     "palindrome": Kind(palindromic, "rows that read alike backwards: D(s) = D(E − s)", frozenset({"ExactTie"})),
-    "nudge": Kind(nudged, "a palindrome with one number a rounding off", frozenset({"NearTie"})),
+    "nudge": Kind(nudged, "a palindrome with one half a rounding off", frozenset({"NearTie"})),
     "tied-ends": Kind(tied_ends, "the first shift and the last are equally good", frozenset({"ExactTie", "EdgeShift"})),
     "plateau": Kind(plateau, "constant predictions: all shifts are alike", frozenset({"Plateau", "ExactTie"})),
     "zeros": Kind(zeros_in_front, "zeros below some energy: many windows are alike", frozenset({"Plateau"})),
