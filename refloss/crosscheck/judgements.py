@@ -71,7 +71,8 @@ class Judgement:
     found, expected, allowed, typical : float or None
         There: the candidate's number, the golden one, the bound of the error, and its probable size.
     ratio : float
-        The largest error over bound; 0 where there is no error, inf where there is one and the bound is 0.
+        The largest error over bound; 0 where there is no error, inf where there is one and the bound is 0. For the
+        verdict expanded_form it is over the bound of a direct sum, so above 1.
     digits_lost : float or None
         For the verdict expanded_form: log10 of the error over the bound of a direct sum, at most what the format has.
     convention : str or None

@@ -89,6 +89,10 @@ class NumPy:
         _require_cpu(self.name, self.device)
         self.type = _numpy_type(self.format.storage, self.name)
 
+    def where(self) -> str:
+        """Return the name of the device."""
+        return "cpu"
+
     def version(self) -> dict[str, str]:
         """Return the version of the library by its name."""
         return {self.name: str(import_module(self.name).__version__)}
@@ -147,6 +151,10 @@ class Torch(NumPy):
                 f"device: torch has no {self.format.storage} on {self.device!r}: {_line(error)}"
             ) from error
 
+    def where(self) -> str:  # noqa: D102
+        found = self.torch.empty(1, device=self.device).device
+        return f"{found} ({self.torch.cuda.get_device_name(found)})" if found.type == "cuda" else str(found)
+
     def array(self, values: AnyArray, *, gaps: bool = False, read_only: bool = False) -> tuple[Any, Any]:  # noqa: D102
         torch = self.torch
         dtype = torch.bool if values.dtype == np.bool_ else self.type
@@ -201,6 +209,9 @@ class JAX(NumPy):
         except (RuntimeError, ValueError, IndexError) as error:
             raise InputError(f"device: JAX has no {self.device!r}: {_line(error)}") from error
 
+    def where(self) -> str:  # noqa: D102
+        return str(self.place or self.jax.devices()[0])
+
     def array(self, values: AnyArray, *, gaps: bool = False, read_only: bool = False) -> tuple[Any, Any]:  # noqa: D102
         made = self.jax.device_put(self._cast(values), self.place)
         return made, made
@@ -225,6 +236,9 @@ class CuPy(NumPy):
             self.place.use()
         except (ValueError, RuntimeError) as error:
             raise InputError(f"device: CuPy has no {self.device!r}: {_line(error)}") from error
+
+    def where(self) -> str:  # noqa: D102
+        return f"cuda:{self.place.id}"
 
     def array(self, values: AnyArray, *, gaps: bool = False, read_only: bool = False) -> tuple[Any, Any]:  # noqa: D102
         owner = self.cupy.asarray(super().array(values, gaps=gaps)[1])

@@ -38,8 +38,8 @@ LETTERS: Final[Mapping[Verdict, str]] = {
 }
 """What stands in a cell of the table."""
 
-_TOP, _BOTTOM, _LEFT, _STRIP, _HEIGHT = 26, 40, 62, 118, 330
-"""Of the plot, in its own units: margins, the width of a figure's strip, and the height of all."""
+_TOP, _BOTTOM, _LEFT, _WIDTH, _HEIGHT = 26, 40, 62, 1120, 330
+"""Of the plot, in its own units: margins, and the size of all."""
 
 _DETAILED: Final = 200
 """Failures that the page tells in full."""
@@ -99,9 +99,10 @@ def _plot(report: CrosscheckReport) -> Iterator[str]:
     ratios = [j.ratio for j in measured if 0.0 < j.ratio < math.inf]
     if not names or not ratios:
         return
-    low = min(-4, max(-12, math.floor(math.log10(min(ratios)))))
+    low = min(-4, max(-8, math.floor(math.log10(min(ratios)))))
     high = max(1, min(20, math.ceil(math.log10(max(ratios)) + 0.2)))
-    width, places = _LEFT + _STRIP * len(names) + 12, {case.id: n for n, case in enumerate(report.cases)}
+    strip, places = min(240, (_WIDTH - _LEFT - 12) / len(names)), {case.id: n for n, case in enumerate(report.cases)}
+    width = round(_LEFT + strip * len(names) + 12)
 
     def height(ratio: float) -> float:
         """0 is drawn below the axis, what is beyond it above."""
@@ -110,11 +111,11 @@ def _plot(report: CrosscheckReport) -> Iterator[str]:
         return _HEIGHT - _BOTTOM - share * (_HEIGHT - _TOP - _BOTTOM)
 
     yield '<section aria-labelledby="errors"><h2 id="errors">Error over bound</h2>'
-    yield "<p>Each mark is one case. No correct implementation gets above 1. Without any error: on the lowest line.</p>"
+    yield "<p>Each mark is a case. No correct implementation gets above 1, unless it expands squares.</p>"
     yield f'<div class="scroll"><svg viewBox="0 0 {width} {_HEIGHT}" width="{width}" height="{_HEIGHT}" role="img"'
     yield f' aria-label="Error over bound of {len(measured)} figures, largest {max(j.ratio for j in measured):.3g}">'
     every = max(1, math.ceil((high - low) / 9))
-    for decade in sorted({*range(low, high + 1, every), 0}):
+    for decade in range(every * math.ceil(low / every), high + 1, every):
         y = height(10.0**decade)
         yield _line("bound" if decade == 0 else "grid", width, y)
         label = "1" if decade == 0 else f'10<tspan dy="-5" font-size="9">{_minus(decade)}</tspan>'
@@ -123,12 +124,12 @@ def _plot(report: CrosscheckReport) -> Iterator[str]:
     yield _line("grid", width, y)
     yield f'<text class="axis" x="{_LEFT - 8}" y="{y + 4:.1f}" text-anchor="end">0</text>'
     for column, name in enumerate(names):
-        x = _LEFT + column * _STRIP
-        middle = f'x="{x + _STRIP / 2:.0f}" y="{_HEIGHT - 12}" text-anchor="middle"'
+        x = _LEFT + column * strip
+        middle = f'x="{x + strip / 2:.0f}" y="{_HEIGHT - 12}" text-anchor="middle"'
         yield f'<text class="axis" {middle}>{escape(_short(name))}</text>'
         for judgement in measured:
             if judgement.figure == name:
-                at = x + 8 + (_STRIP - 16) * (places[judgement.case] + 0.5) / len(places)
+                at = x + 8 + (strip - 16) * (places[judgement.case] + 0.5) / len(places)
                 yield _mark(judgement, at, height(judgement.ratio))
     yield "</svg></div></section>"
 

@@ -56,7 +56,10 @@ class CaseRecord:
 
 @dataclass(frozen=True)
 class Fit:
-    """How a convention fits: the cases to which it applies, and how many of these are wrong under it."""
+    """How a convention fits: the cases to which it applies, and how many of these are wrong under it.
+
+    Where another one fits, or was asked for, `wrong` stops at 1.
+    """
 
     convention: str
     cases: int

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import math
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -16,7 +18,7 @@ from refloss.crosscheck.candidates import Candidate, Returned, call, keywords_to
 from refloss.crosscheck.cases import Case, cases
 from refloss.crosscheck.formats import Format
 from refloss.crosscheck.judgements import MEANING, Judgement, Verdict
-from refloss.crosscheck.libraries import NumPy, open_library
+from refloss.crosscheck.libraries import open_library
 from refloss.crosscheck.mistakes import Explainer
 from refloss.crosscheck.report import CaseRecord, CrosscheckReport, Fit
 from refloss.crosscheck.verdicts import judge
@@ -31,30 +33,55 @@ _EXPLAINED: Final = 40
 _ORDER: Final = list(MEANING)
 
 
-@dataclass(frozen=True, eq=False)
-class Setting:
+@dataclass(frozen=True)
+class Rules:
     """What does not change from case to case."""
 
-    candidate: Candidate
-    library: NumPy
     format: Format
     accumulate: Format
-    grad: bool
-    timeout: float | None
-    deterministic: bool
+    deterministic: bool = False
 
 
-@dataclass(eq=False)
 class Attempt:
-    """A case, what came back, and the judgements under each convention that applies, by its name."""
+    """A case, what came back from two calls, and the judgements under each convention, made when they are asked for.
 
-    case: Case
-    returned: Returned
-    judged: dict[str, list[Judgement]] = field(default_factory=dict)
+    Parameters
+    ----------
+    case : Case
+    returned : Returned
+    again : Returned or None
+        From a second call, where there was one.
+    rules : Rules
+    """
 
-    def wrong(self, convention: str) -> bool:
-        """Return whether anything is wrong under a convention, if that applies."""
-        return any(not judgement.right for judgement in self.judged.get(convention, ()))
+    def __init__(self, case: Case, returned: Returned, again: Returned | None, rules: Rules) -> None:
+        self.case, self.returned, self.rules = case, returned, rules
+        same = {} if again is None else returned.same_bits(again)
+        self.racing = tuple(name for name, alike in same.items() if not alike)
+        otherwise = again is not None and (self.racing or again.timed_out or again.error is not None)
+        self.again = again if otherwise else None
+        self._judged: dict[str, list[Judgement]] = {}
+
+    def judged(self, convention: Convention | None, given: Mapping[str, int]) -> list[Judgement]:
+        """Return the judgements under a convention that applies; `given` counts the cases that have each figure."""
+        name = _name(convention)
+        if name not in self._judged:
+            arithmetic = self.rules.format, self.rules.accumulate
+            found = judge(self.case, self.returned, convention, *arithmetic)
+            if self.again is not None:
+                other = judge(self.case, self.again, convention, *arithmetic)
+                found = _worse(found, other) + [self._differing(figure) for figure in self.racing]
+            self._judged[name] = _missing(found, given)
+        return self._judged[name]
+
+    def wrong(self, convention: Convention | None, given: Mapping[str, int]) -> bool:
+        """Return whether anything is wrong under a convention."""
+        return any(not judgement.right for judgement in self.judged(convention, given))
+
+    def _differing(self, figure: str) -> Judgement:
+        message = "two runs with the same inputs returned different bits"
+        right = not self.rules.deterministic
+        return Judgement(self.case.id, figure, Verdict.nondeterministic, right, ratio=math.nan, message=message)
 
 
 def run(
@@ -79,7 +106,7 @@ def run(
     """Return the report of `refloss.crosscheck.crosscheck`, whose parameters these are."""
     start = time.perf_counter()
     form = formats.find(dtype)
-    sums = form if accumulate is None else formats.find(accumulate)
+    rules = Rules(form, form if accumulate is None else formats.find(accumulate), deterministic)
     patterns = xfails.read(expected_failures)
     if timeout is not None:
         timeout = finite_number("timeout", timeout, positive=True)
@@ -87,44 +114,81 @@ def run(
     fixed = _fixed(asked, params)
     library = open_library(arrays, device, form)
     todo = list(cases(loss, format=form, suite=suite, seed=seed, params=fixed))
-    tried = _tried(loss, asked)
     leave_out = keywords_to_leave_out(candidate, todo[0], fixed)
-    setting = Setting(candidate, library, form, sums, grad, timeout, deterministic)
+    ask = partial(call, candidate, library=library, grad=grad, timeout=timeout, leave_out=leave_out)
     attempts = []
     for done, case in enumerate(todo):
         if progress is not None:
             progress(done, len(todo), case.id)
-        attempts.append(_attempt(setting, case, tried, leave_out))
+        returned = ask(case)
+        answered = returned.error is None and not returned.timed_out
+        attempts.append(Attempt(case, returned, ask(case) if answered else None, rules))
     if progress is not None:
         progress(len(todo), len(todo), "")
-    named = [_name(choice) for choice in tried]
-    _require_everywhere(attempts, named)
-    fits = tuple(_fit(attempts, choice) for choice in named)
-    chosen = _name(asked) if asked is not None else _best(fits)
-    meant = next(choice for choice in tried if _name(choice) == chosen)
-    explainer = Explainer(meant, form, sums)
-    judgements = tuple(_settle(attempts, chosen, fits, asked, explainer))
+    found = _report(
+        attempts, loss, asked, rules, patterns, _called(candidate) if name is None else name,
+        arrays=arrays, device=library.where(), suite=suite, seed=seed, versions=library.version(),
+    )  # fmt: skip
+    return replace(found, seconds=time.perf_counter() - start)
+
+
+def run_recorded(
+    answers: Iterable[tuple[Case, Returned]], loss: str, *, dtype: str, convention: str | Convention | None, name: str
+) -> CrosscheckReport:
+    """Return the report on figures that were computed elsewhere: `answers` has them beside their cases."""
+    start = time.perf_counter()
+    form = formats.find(dtype)
+    rules = Rules(form, form)
+    attempts = [Attempt(case, returned, None, rules) for case, returned in answers]
+    found = _report(
+        attempts, loss, _asked(loss, convention), rules, (), name,
+        arrays="numbers", device="recorded", suite="recorded", seed=0, versions={},
+    )  # fmt: skip
+    return replace(found, seconds=time.perf_counter() - start)
+
+
+def _report(
+    attempts: Sequence[Attempt],
+    loss: str,
+    asked: Convention | None,
+    rules: Rules,
+    patterns: tuple[xfails.Pattern, ...],
+    name: str,
+    *,
+    arrays: str,
+    device: str,
+    suite: str,
+    seed: int,
+    versions: Mapping[str, str],
+) -> CrosscheckReport:
+    """Judge the attempts, and choose the convention that is meant."""
+    tried = _tried(loss, asked)
+    given = Counter(figure for attempt in attempts for figure in attempt.returned.figures)
+    fits = _fits(attempts, given, tried, asked)
+    chosen = asked if asked is not None else _best(fits, tried)
+    explainer = Explainer(chosen, rules.format, rules.accumulate)
+    judgements = tuple(_settle(attempts, given, chosen, fits if asked is not None else (), tried, explainer))
     failed, passed, unmatched = report.expected(patterns, judgements)
     return CrosscheckReport(
-        candidate=_called(candidate) if name is None else name,
+        candidate=name,
         loss=loss,
-        dtype=form.name,
-        accumulate=sums.name,
+        dtype=rules.format.name,
+        accumulate=rules.accumulate.name,
         arrays=arrays,
-        device=device or "the default device" if arrays != "numpy" else "cpu",
+        device=device,
         suite=suite,
         seed=seed,
         asked=None if asked is None else asked.name,
-        convention=chosen or None,
-        fits=fits if chosen else (),
+        convention=None if chosen is None else chosen.name,
+        fits=fits if loss in LOSSES else (),
         cases=tuple(_record(attempt, chosen) for attempt in attempts),
         judgements=judgements,
         explanation=explainer.summary(),
         expected_failures=failed,
         unexpected_passes=passed,
         unmatched=unmatched,
-        seconds=time.perf_counter() - start,
-        versions=report.versions() | library.version(),
+        seconds=0.0,
+        versions=report.versions() | dict(versions),
     )
 
 
@@ -165,31 +229,6 @@ def _applies(convention: Convention | None, case: Case) -> bool:
     return case.params["reduction"] in convention.reductions and (step is None or case.params["energy_step"] == step)
 
 
-def _attempt(setting: Setting, case: Case, tried: Sequence[Convention | None], leave_out: frozenset[str]) -> Attempt:
-    """Call the candidate twice, and judge what it returned; where the two differ, by the worse."""
-    returned = [_called_with(setting, case, leave_out)]
-    if returned[0].error is None and not returned[0].timed_out:
-        returned.append(_called_with(setting, case, leave_out))
-    same = returned[0].same_bits(returned[-1])
-    racing = [name for name, alike in same.items() if not alike]
-    failed = returned[-1].timed_out or returned[-1].error is not None
-    attempt = Attempt(case, returned[0])
-    for convention in tried:
-        if _applies(convention, case):
-            judged = judge(case, returned[0], convention, setting.format, setting.accumulate)
-            if racing or failed:
-                again = judge(case, returned[-1], convention, setting.format, setting.accumulate)
-                judged = _worse(judged, again) + [_differing(setting, case, name) for name in racing]
-            attempt.judged[_name(convention)] = judged
-    return attempt
-
-
-def _called_with(setting: Setting, case: Case, leave_out: frozenset[str]) -> Returned:
-    return call(
-        setting.candidate, case, setting.library, grad=setting.grad, timeout=setting.timeout, leave_out=leave_out
-    )
-
-
 def _worse(first: Sequence[Judgement], second: Sequence[Judgement]) -> list[Judgement]:
     """Return for each figure the one of two judgements that is further down the list of verdicts."""
     found: dict[str, Judgement] = {}
@@ -200,62 +239,79 @@ def _worse(first: Sequence[Judgement], second: Sequence[Judgement]) -> list[Judg
     return list(found.values())
 
 
-def _differing(setting: Setting, case: Case, figure: str) -> Judgement:
-    message = "two runs with the same inputs returned different bits"
-    right = not setting.deterministic
-    return Judgement(case.id, figure, Verdict.nondeterministic, right, ratio=math.nan, message=message)
-
-
-def _require_everywhere(attempts: Sequence[Attempt], named: Sequence[str]) -> None:
-    """Turn figures that are missing in some cases, and there in others, into failures.
+def _missing(judged: Sequence[Judgement], given: Mapping[str, int]) -> list[Judgement]:
+    """Turn a figure that is missing here, and there in other cases, into a failure.
 
     An unreduced value and `per_structure` stand for each other.
     """
-    for convention in named:
-        lists = [attempt.judged[convention] for attempt in attempts if convention in attempt.judged]
-        given: dict[str, int] = {}
-        for judged in lists:
-            for judgement in judged:
-                given[judgement.figure] = given.get(judgement.figure, 0) + (judgement.verdict is not Verdict.not_given)
-        for judged in lists:
-            there = {judgement.figure for judgement in judged if judgement.verdict is not Verdict.not_given}
-            for place, judgement in enumerate(judged):
-                stands = judgement.figure in ("value", "per_structure") and there & {"value", "per_structure"}
-                if (
-                    judgement.verdict is Verdict.not_given
-                    and given[judgement.figure]
-                    and not stands
-                    and "call" not in there
-                ):
-                    message = f"not returned, but it is in {given[judgement.figure]} other cases"
-                    judged[place] = replace(judgement, right=False, message=message)
+    there = {judgement.figure for judgement in judged if judgement.verdict is not Verdict.not_given}
+
+    def settled(judgement: Judgement) -> Judgement:
+        stands = judgement.figure in ("value", "per_structure") and there & {"value", "per_structure"}
+        if judgement.verdict is not Verdict.not_given or stands or not given.get(judgement.figure):
+            return judgement
+        message = f"not returned, but it is in {given[judgement.figure]} other cases"
+        return replace(judgement, right=False, message=message)
+
+    return list(map(settled, judged))
 
 
-def _fit(attempts: Sequence[Attempt], convention: str) -> Fit:
-    telling = [attempt for attempt in attempts if convention in attempt.judged]
-    return Fit(convention, len(telling), sum(attempt.wrong(convention) for attempt in telling))
+def _fits(
+    attempts: Sequence[Attempt], given: Mapping[str, int], tried: Sequence[Convention | None], asked: Convention | None
+) -> tuple[Fit, ...]:
+    """Return how each convention fits. Where one does, the others are judged to their first failure alone."""
+    if asked is not None:
+        first = _fit(attempts, given, asked)
+        return first, *(_fit(attempts, given, other, stop=True) for other in tried[1:] if first.wrong)
+    found = [_fit(attempts, given, convention, stop=True) for convention in tried]
+    if any(fit.fits for fit in found):
+        return tuple(found)
+    return tuple(_fit(attempts, given, convention) for convention in tried)
 
 
-def _best(fits: Sequence[Fit]) -> str:
+def _fit(
+    attempts: Sequence[Attempt], given: Mapping[str, int], convention: Convention | None, *, stop: bool = False
+) -> Fit:
+    telling = [attempt for attempt in attempts if _applies(convention, attempt.case)]
+    wrong = 0
+    for attempt in telling:
+        wrong += attempt.wrong(convention, given)
+        if wrong and stop:
+            break
+    return Fit(_name(convention), len(telling), wrong)
+
+
+def _best(fits: Sequence[Fit], tried: Sequence[Convention | None]) -> Convention | None:
     """Return the convention that fits; of several the one that most cases speak for; else the one that fits best."""
-    able = [fit for fit in fits if fit.cases] or list(fits)
-    best = max(able, key=lambda fit: (fit.fits, fit.cases if fit.fits else (fit.cases - fit.wrong) / max(fit.cases, 1)))
-    return best.convention
+
+    def merit(place: int) -> tuple[bool, float]:
+        fit = fits[place]
+        return fit.fits, fit.cases if fit.fits else (fit.cases - fit.wrong) / max(fit.cases, 1)
+
+    return tried[max(range(len(fits)), key=merit)]
 
 
 def _settle(
-    attempts: Sequence[Attempt], chosen: str, fits: Sequence[Fit], asked: Convention | None, explainer: Explainer
+    attempts: Sequence[Attempt],
+    given: Mapping[str, int],
+    chosen: Convention | None,
+    fits: Sequence[Fit],
+    tried: Sequence[Convention | None],
+    explainer: Explainer,
 ) -> Iterable[Judgement]:
     """Give the judgements under the chosen convention; what is wrong, with what may be behind it."""
-    other = next((fit.convention for fit in fits if fit.fits and fit.convention != chosen), None)
+    fitting = {fit.convention for fit in fits if fit.fits}
+    other = next((c for c in tried if c is not chosen and _name(c) in fitting), None)
     explained = 0
     for attempt in attempts:
-        judged = attempt.judged.get(chosen, [])
-        if not attempt.wrong(chosen):
+        if not _applies(chosen, attempt.case):
+            continue
+        judged = attempt.judged(chosen, given)
+        if not attempt.wrong(chosen, given):
             yield from judged
             continue
-        if asked is not None and other is not None and other in attempt.judged:
-            yield from (_under(judgement, other) for judgement in judged)
+        if other is not None and _applies(other, attempt.case):
+            yield from (_under(judgement, other.name) for judgement in judged)
             continue
         explanation = ""
         if explained < _EXPLAINED and any(judgement.verdict is Verdict.outside_bound for judgement in judged):
@@ -279,11 +335,11 @@ def _under(judgement: Judgement, other: str) -> Judgement:
     return replace(judgement, verdict=Verdict.other_convention, convention=other, message=message)
 
 
-def _record(attempt: Attempt, chosen: str) -> CaseRecord:
+def _record(attempt: Attempt, chosen: Convention | None) -> CaseRecord:
     case = attempt.case
     return CaseRecord(
         case.id, tuple(sorted(case.flags)), case.note, dict(case.params), case.predictions.shape, case.targets.shape,
-        attempt.returned.seconds, chosen in attempt.judged,
+        attempt.returned.seconds, _applies(chosen, case),
     )  # fmt: skip
 
 

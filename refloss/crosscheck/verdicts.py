@@ -115,15 +115,17 @@ def _values(truth: Truth, found: Mapping[str, AnyArray], dtypes: Mapping[str, st
 
     It is one only where all figures of the case fit: single ones do so by chance, its bounds being wide.
     """
-    direct = dict(_findings(truth, found, dtypes, "direct"))
-    wrong = [name for name, (finding, _) in direct.items() if finding.verdict not in RIGHT]
-    expanded = dict(_findings(truth, found, dtypes, "expanded")) if wrong else {}
+    direct, _ = _findings(truth, found, dtypes, "direct")
+    expanded: dict[str, tuple[Finding, bool]] = {}
+    taken = None
+    if any(finding.verdict not in RIGHT for finding, _ in direct.values()):
+        expanded, taken = _findings(truth, found, dtypes, "expanded")
     explains = all(finding.verdict in RIGHT for finding, _ in expanded.values())
     for name, (finding, moved) in direct.items():
         if finding.verdict is not Verdict.outside_bound or expanded[name][0].verdict not in RIGHT:
             yield _judgement(truth, name, finding, moved)
         elif explains:
-            yield _expanded(truth, name, finding, expanded[name][0])
+            yield _expanded(truth, name, found[name], dtypes[name], expanded[name][0], taken)
         else:
             judgement = _judgement(truth, name, finding, moved)
             yield replace(judgement, message=f"{judgement.message}; an expanded square may be off by as much")
@@ -131,19 +133,19 @@ def _values(truth: Truth, found: Mapping[str, AnyArray], dtypes: Mapping[str, st
 
 def _findings(
     truth: Truth, found: Mapping[str, AnyArray], dtypes: Mapping[str, str], form: Form
-) -> Iterator[tuple[str, tuple[Finding, bool]]]:
-    """Give each figure's finding in one form, and whether it was judged at other shifts than the golden ones."""
+) -> tuple[dict[str, tuple[Finding, bool]], Integers | None]:
+    """Return the finding of each figure in one form, and whether it is one at other shifts; and these shifts."""
     if not truth.aligned:
-        for name, values in found.items():
-            yield name, (truth.compare(name, values, dtypes[name], form, None), False)
-        return
+        plain = {name: truth.compare(name, values, dtypes[name], form, None) for name, values in found.items()}
+        return {name: (finding, False) for name, finding in plain.items()}, None
     golden_shift = truth.golden.shift
     assert golden_shift is not None
     allowed = equivalent_shifts(truth.case, truth.golden, truth.tolerance(form))
     spans: list[Integers] | None = None
+    findings: dict[str, tuple[Finding, bool]] = {}
     if "shift" in found:
         finding, taken = _shift(truth, found["shift"], allowed, form)
-        yield "shift", (finding, finding.verdict is Verdict.equivalent_shift)
+        findings["shift"] = finding, finding.verdict is Verdict.equivalent_shift
     else:
         taken, spans = _taken(truth, found, dtypes, allowed, form)
     moved = not np.array_equal(taken, golden_shift)
@@ -152,9 +154,10 @@ def _findings(
             continue
         finding, elsewhere = truth.compare(name, values, dtypes[name], form, taken), moved
         if name == "value" and truth.reduced and finding.verdict not in RIGHT and spans is not None:
-            within = _between(truth, float(values), dtypes[name], spans, form)
+            within = _between(truth, float(values), spans, form)
             finding, elsewhere = (finding, moved) if within is None else (within, True)
-        yield name, (finding, elsewhere)
+        findings[name] = finding, elsewhere
+    return findings, taken
 
 
 def _shift(truth: Truth, found: Integers, allowed: list[Integers], form: Form) -> tuple[Finding, Integers]:
@@ -196,28 +199,28 @@ def _taken(
     """
     golden = truth.golden.shift
     assert golden is not None
-    rows = {name: values for name, values in found.items() if truth.name(name) != "value"}
+    rows = {name: values for name, values in found.items() if name != "value" or not truth.reduced}
     options = [np.concatenate([[best], some[some != best]]) for best, some in zip(golden, allowed, strict=True)]
     fits: list[list[int]] = [[] for _ in options]
-    for k in range(max(map(len, options))):
-        if not rows or ("value" not in found and all(fits)):
-            break
+    taken = golden
+    for k in range(max(map(len, options)) if rows else 0):
         shift = np.array([some[min(k, len(some) - 1)] for some in options])
         right = _rows_right(truth, rows, dtypes, form, shift)
         for b, some in enumerate(options):
             if k < len(some) and right[b]:
                 fits[b].append(int(some[k]))
-        if k == 0 and right.all() and _value_fits(truth, found, dtypes, form):
+        taken = np.array([some[0] if some else best for some, best in zip(fits, golden.tolist(), strict=True)])
+        if all(fits) and _value_fits(truth, found, dtypes, form, taken):
             break
-    taken = np.array([some[0] if some else best for some, best in zip(fits, golden.tolist(), strict=True)])
-    spans = [np.array(some) if some else options[b] for b, some in enumerate(fits)]
-    return taken, spans
+    return taken, [np.array(some) if some else options[b] for b, some in enumerate(fits)]
 
 
-def _value_fits(truth: Truth, found: Mapping[str, AnyArray], dtypes: Mapping[str, str], form: Form) -> bool:
+def _value_fits(
+    truth: Truth, found: Mapping[str, AnyArray], dtypes: Mapping[str, str], form: Form, shift: Integers
+) -> bool:
     if "value" not in found or not truth.reduced:
         return True
-    return truth.compare("value", found["value"], dtypes["value"], form, None).verdict in RIGHT
+    return truth.compare("value", found["value"], dtypes["value"], form, shift).verdict in RIGHT
 
 
 def _rows_right(
@@ -232,7 +235,7 @@ def _rows_right(
     return right
 
 
-def _between(truth: Truth, found: float, dtype: str, spans: list[Integers], form: Form) -> Finding | None:
+def _between(truth: Truth, found: float, spans: list[Integers], form: Form) -> Finding | None:
     """Judge a reduced value by the interval that the equivalent shifts span; None where it is not in it."""
     low: list[Floats] = []
     bound = 0.0
@@ -265,29 +268,45 @@ def _judgement(truth: Truth, figure: str, finding: Finding, moved: bool) -> Judg
     )  # fmt: skip
 
 
-def _expanded(truth: Truth, figure: str, direct: Finding, expanded: Finding) -> Judgement:
-    judgement = _judgement(truth, figure, expanded, False)
+def _expanded(
+    truth: Truth, figure: str, values: AnyArray, dtype: str, expanded: Finding, taken: Integers | None
+) -> Judgement:
+    """Say that a figure is right as an expanded square, and what that has cost against a direct sum at its shifts."""
     if figure == "shift":
-        return replace(judgement, verdict=Verdict.expanded_form, message=f"{judgement.message}, as an expanded square")
+        message = f"{_moved(figure, expanded)}: the objective there cannot be told from the best in an expanded square"
+        return replace(_judgement(truth, figure, expanded, True), verdict=Verdict.expanded_form, message=message)
+    if expanded.verdict is Verdict.equivalent_shift:  # a value in the interval that the shifts span
+        bound = float(truth.tolerance("direct").bound["value"])
+        direct = replace(expanded, allowed=bound, ratio=float(over(expanded.error, bound)))
+    else:
+        direct = truth.compare(figure, values, dtype, "direct", taken)
+    judgement = replace(_judgement(truth, figure, direct, False), verdict=Verdict.expanded_form, right=True)
+    if direct.ratio <= 1.0:
+        return replace(judgement, message="right at the shifts that an expanded square takes for the best")
     lost = min(math.log10(direct.ratio), -math.log10(truth.format.unit))  # no more than the format has
     size = abs(direct.expected)
     left = "no digit is right" if direct.error >= size else f"{math.log10(size / direct.error):.1f} digits are right"
     message = (
         f"{_named(figure, direct.worst)} found {direct.found:.9g}, expected {direct.expected:.9g}: off by "
-        f"{direct.error:.3g}, where a direct sum is within {direct.allowed:.3g}"
-        f" ({lost:.1f} digits lost), and an expanded square within {expanded.allowed:.3g}; {left}"
+        f"{direct.error:.3g}, where a direct sum is within {direct.allowed:.3g} ({lost:.1f} digits lost): {left}"
     )
-    return replace(judgement, verdict=Verdict.expanded_form, digits_lost=lost, message=message)
+    return replace(judgement, digits_lost=lost, message=message)
 
 
 def _message(truth: Truth, figure: str, finding: Finding, verdict: Verdict) -> str:
     found, expected = finding.found, finding.expected
     name = _named(figure, finding.worst)
     if figure == "shift":
-        same = "exact" if verdict is Verdict.exact else f"{name} found {found:.0f}, expected {expected:.0f}"
-        if verdict is Verdict.outside_bound:
-            return f"{same}: the objective there is {finding.ratio:.3g} times further above the best than rounding is"
-        return same if verdict is Verdict.exact else f"{same}: the objective there cannot be told from the best"
+        if verdict is Verdict.exact:
+            return "exact"
+        if verdict is Verdict.equivalent_shift:
+            return f"{_moved(figure, finding)}: the objective there cannot be told from the best"
+        if finding.ratio == math.inf:
+            return (
+                f"{_moved(figure, finding)}: there is no such shift, or its objective is above the best by no rounding"
+            )
+        times = f"{finding.ratio:.3g} times further above the best than rounding"
+        return f"{_moved(figure, finding)}: the objective there is {times}"
     if verdict is Verdict.exact:
         return "exact"
     at = ", at equivalent shifts" if verdict is Verdict.equivalent_shift else ""
@@ -297,6 +316,10 @@ def _message(truth: Truth, figure: str, finding: Finding, verdict: Verdict) -> s
         f"{name} found {found:.9g}, expected {expected:.9g}{at}: off by {finding.error:.3g}, "
         f"allowed {finding.allowed:.3g} ({finding.ratio:.3g} times the bound)"
     )
+
+
+def _moved(figure: str, finding: Finding) -> str:
+    return f"{_named(figure, finding.worst)} found {finding.found:.0f}, expected {finding.expected:.0f}"
 
 
 def _named(figure: str, worst: tuple[int, ...]) -> str:
