@@ -124,7 +124,13 @@ class _Batch(Terms):
         if (reading.objective or self.rule.objective) == "total":
             return self._new_landscape()
         key = (
-            *(reading.objective, reading.dos_mask, reading.masked == "prediction", reading.misfit == "absolute"),
+            *(
+                reading.objective,
+                reading.weighed,
+                reading.dos_mask,
+                reading.masked == "prediction",
+                reading.misfit == "absolute",
+            ),
             *(reading.dropped, reading.dos_measure, "dos" in reading.without_halves, self.dx, reading.padding),
             *(reading.without_dx & {"dos", "front_tail"}, reading.choose == "largest overlap"),
         )
@@ -139,9 +145,10 @@ class _Batch(Terms):
             every = [self.at(np.full(self.batch, s))[0] for s in range(self.shifts)]
             return np.array([self._total(terms) for terms in every]).T, size
         weights = self.dos_weights()
-        if objective.startswith("unmasked"):
-            weights = np.broadcast_to(self.halves("dos", self.points), weights.shape)
-        if objective.startswith("plain"):
+        if self.reading.weighed == "without the mask":
+            own = np.ones(self.points) if self.padded else self.halves("dos", self.points)
+            weights = np.broadcast_to(own, weights.shape)
+        if self.reading.weighed == "without half weights":
             weights = self.masks(self.reading.dos_mask).astype(float)
         measure, tail_measure = (
             1.0 if self.padded or place in self.reading.without_dx else self.dx for place in ("dos", "front_tail")
@@ -158,7 +165,7 @@ class _Batch(Terms):
                 residual = self.residual(a, b)
                 d = np.abs(residual) if self.reading.misfit == "absolute" else residual**2
                 landscape[b, s : s + rows] = d @ weights[b]
-        if objective.endswith("dos+front_tail"):
+        if objective == "dos+front_tail":
             squares = self.q**2
             running = np.cumsum(squares, axis=1)
             first, last = squares[:, :1], squares[:, : self.shifts]

@@ -57,6 +57,7 @@ class Reading:
     dropped: str = "nothing"
     padding: tuple[int, int] = (1, 1)
     objective: str | None = None
+    weighed: str = "as in the value"
     choose: str = "first lowest"
     used: int = 0
     reported: str = "as used"

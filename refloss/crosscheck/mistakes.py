@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 def named(loss: str) -> Mapping[str, misread_terms.Reading] | Mapping[str, misread_pointwise.Reading]:
     """Return the mistakes that can be made in a loss."""
-    return ALIGNED if loss in LOSSES else POINTWISE
+    return ALIGNED if loss in LOSSES else _of_pointwise(loss)
 
 
 def mistaken(name: str, case: Case, convention: str | Convention | None = None) -> Figures | None:
@@ -35,7 +35,7 @@ def mistaken(name: str, case: Case, convention: str | Convention | None = None) 
     Parameters
     ----------
     name : str
-        A key of `ALIGNED` or `POINTWISE`.
+        One of `named`.
     case : Case
     convention : str or Convention, optional
         Of an aligned loss, "intended" if there is none.
@@ -48,7 +48,7 @@ def mistaken(name: str, case: Case, convention: str | Convention | None = None) 
     if case.loss in LOSSES:
         rule = find(convention or "intended", LOSSES[case.loss])
         return misread.aligned(case, rule, ALIGNED[name])
-    return misread_pointwise.pointwise(case, POINTWISE[name])
+    return misread_pointwise.pointwise(case, _of_pointwise(case.loss)[name])
 
 
 def explain(
@@ -184,7 +184,7 @@ class _Trial:
     def _evaluate(self, name: str | None) -> Figures | None:
         case = self.case
         if self.rule is None:
-            reading = misread_pointwise.Reading() if name is None else POINTWISE[name]
+            reading = misread_pointwise.Reading() if name is None else _of_pointwise(case.loss)[name]
             return misread_pointwise.pointwise(case, reading)
         batch, points = case.targets.shape
         width = case.predictions.shape[1] * (3 if case.loss == "shift_agnostic_mse" else 1)
@@ -236,3 +236,7 @@ class _Trial:
 
 def _largest(x: Floats) -> float:
     return float(np.nanmax(np.abs(x), initial=0.0))
+
+
+def _of_pointwise(loss: str) -> Mapping[str, misread_pointwise.Reading]:
+    return POINTWISE[loss.removeprefix("masked_")]

@@ -80,9 +80,8 @@ ALIGNED: Final[Mapping[str, _Aligned]] = {
     # alignment
     "alignment maximised": _Aligned(choose="highest"),
     "alignment by overlap, not by misfit": _Aligned(choose="largest overlap"),
-    "alignment without the mask": _Aligned(objective="unmasked dos"),
-    "alignment without the mask, with the front tail": _Aligned(objective="unmasked dos+front_tail"),
-    "alignment without half weights": _Aligned(objective="plain dos"),
+    "alignment without the mask": _Aligned(weighed="without the mask"),
+    "alignment without half weights": _Aligned(weighed="without half weights"),
     "alignment with the front tail": _Aligned(objective="dos+front_tail"),
     "alignment without the front tail": _Aligned(objective="dos"),
     "alignment by the whole loss": _Aligned(objective="total"),
@@ -158,7 +157,7 @@ ALIGNED: Final[Mapping[str, _Aligned]] = {
 }  # fmt: skip
 """Mistakes in masked_dos and shift_agnostic_mse, each with the reading that has it."""
 
-POINTWISE: Final[Mapping[str, _Pointwise]] = {
+EVERY_POINTWISE: Final[dict[str, _Pointwise]] = {
     "mask inverted": _Pointwise(selected="inverted"),
     "mask ignored": _Pointwise(selected="ignored"),
     "mask of the next structure": _Pointwise(selected="the next structure's"),
@@ -180,31 +179,47 @@ POINTWISE: Final[Mapping[str, _Pointwise]] = {
     "reduction ignored (mean)": _Pointwise(reduction="mean"),
     "sum instead of mean": _Pointwise(reduction="sum"),
     "elements not reduced": _Pointwise(reduction="none"),
-    "mae instead": _Pointwise(element="mae"),
-    "mse instead": _Pointwise(element="mse"),
-    "mean error, without absolute value": _Pointwise(element="mean error"),
-    "half of the square": _Pointwise(element="half of mse"),
     "root of the loss": _Pointwise(rooted=True),
     "loss doubled": _Pointwise(factor=2.0),
     "loss halved": _Pointwise(factor=0.5),
-    "huber without the half": _Pointwise(element="without the half inside"),
-    "huber's line without the half": _Pointwise(element="without the half outside"),
-    "huber's line without its offset": _Pointwise(element="nothing taken off outside"),
-    "huber's line without delta": _Pointwise(element="no delta outside"),
-    "huber divided by delta (smooth L1)": _Pointwise(element="divided by delta"),
-    "huber's branches swapped": _Pointwise(element="branches swapped"),
-    "huber's knee without absolute value": _Pointwise(element="knee by the sign"),
-    "huber without a line": _Pointwise(element="not clipped"),
-    "delta ignored": _Pointwise(delta=1.0),
     "gradient of the target, not of the prediction (sign)": _Pointwise(sign="negated"),
-    "missing factor 2 in the gradient": _Pointwise(sign="halved"),
     "gradient doubled": _Pointwise(sign="doubled"),
     "gradient not divided by the reduction's count": _Pointwise(slope_divided="by one"),
     "gradient divided by all instead of selected": _Pointwise(slope_divided="by all"),
     "gradient divided by the count whatever the reduction": _Pointwise(slope_divided="by the selected"),
     "gradient without the mask": _Pointwise(slope_selected="all"),
-    "gradient of huber not clipped": _Pointwise(slope="not clipped"),
-    "gradient one where nothing differs": _Pointwise(slope="one at no difference"),
-    "gradient minus one where nothing differs": _Pointwise(slope="minus one at no difference"),
 }
-"""Mistakes in the pointwise losses."""
+"""Mistakes in any pointwise loss."""
+
+POINTWISE: Final[Mapping[str, Mapping[str, _Pointwise]]] = {
+    "mse": EVERY_POINTWISE
+    | {
+        "mae instead": _Pointwise(element="mae"),
+        "half of the square": _Pointwise(element="half of mse"),
+        "missing factor 2 in the gradient": _Pointwise(sign="halved"),
+    },
+    "mae": EVERY_POINTWISE
+    | {
+        "mse instead": _Pointwise(element="mse"),
+        "mean error, without absolute value": _Pointwise(element="mean error"),
+        "gradient one where nothing differs": _Pointwise(slope="one at no difference"),
+        "gradient minus one where nothing differs": _Pointwise(slope="minus one at no difference"),
+        "root of the square": _Pointwise(element="mse", rooted=True),
+    },
+    "huber": EVERY_POINTWISE
+    | {
+        "huber without the half": _Pointwise(element="without the half inside"),
+        "huber's line without the half": _Pointwise(element="without the half outside"),
+        "huber's line without its offset": _Pointwise(element="nothing taken off outside"),
+        "huber's line without delta": _Pointwise(element="no delta outside"),
+        "huber divided by delta (smooth L1)": _Pointwise(element="divided by delta"),
+        "huber's branches swapped": _Pointwise(element="branches swapped"),
+        "huber's knee without absolute value": _Pointwise(element="knee by the sign"),
+        "huber without a line": _Pointwise(element="not clipped"),
+        "delta ignored": _Pointwise(delta=1.0),
+        "gradient of huber not clipped": _Pointwise(slope="not clipped"),
+        "mae instead": _Pointwise(element="mae"),
+        "mse instead": _Pointwise(element="mse"),
+    },
+}
+"""Mistakes in each pointwise loss, masked or not."""
