@@ -131,19 +131,21 @@ def _no_objective() -> tuple[Floats, Booleans]:
 def _pointwise(case: Case, result: PointwiseResult, expanded: bool, r: Arithmetic) -> dict[str, Floats]:
     name, mean = POINTWISE[case.loss], case.params.get("reduction", "mean") == "mean"
     p, t = (x[result.selected] for x in (case.predictions, case.targets))
+    # A square; a difference and products.
+    roundings = {"mse": 1, "mae": 0, "huber": 4}[name]
     parts: dict[str, Callable[[Floats, Floats, bool, Arithmetic], _Parts]] = {
         "mse": _square,
         "mae": _absolute,
         "huber": partial(_huber, float(case.params.get("delta", 1.0))),
     }
     size, moved, slope, turned = parts[name](p, t, expanded, r)
-    flushed = np.where(size + moved > 0.0, 3.0 * r.tiny, 0.0)
-    each = moved + r.growth(roundings=4) * (size + moved) + flushed
+    flushed = np.where(size + moved > 0.0, min(roundings, 3) * r.tiny, 0.0)
+    each = moved + r.growth(roundings=roundings) * (size + moved) + flushed
     each = np.where(size > r.largest, np.inf, each)
 
     share = 1.0 / max(result.count, 1) if mean else 1.0
     # A sum, its entry into the accumulator, and 1/n rounded and multiplied; mse by a contraction of d with itself.
-    g = r.growth(additions=max(p.size - 1, 0), roundings=3, products=int(name != "mae"))
+    g = r.growth(additions=max(p.size - 1, 0), roundings=3 if mean else 1, products=int(name != "mae"))
     total, sizes = each.sum(), size.sum()
     value = share * (total + g * (sizes + total)) + (r.tiny if total > 0.0 else 0.0)
 

@@ -249,7 +249,9 @@ def _slopes(squares: _Squares, weight: float, r: Arithmetic, constants: float) -
     rest = max(1.0, weight) * np.maximum(1.0, w) * np.maximum(1.0, 2.0 * (x + squares.error))
     lost = r.underflow(size + error, 4.0 * r.tiny * rest, weight, w, x)
     total = np.where(rest > r.largest, np.inf, error + g * (size + error) + lost)
-    return np.where(w > 0.0, total, 0.0), np.where(w > 0.0, size, 0.0)
+    # What overflows is not a number even where it weighs nothing.
+    total = np.where(np.isinf(squares.error), np.inf, np.where(w > 0.0, total, 0.0))
+    return total, np.where(w > 0.0, size, 0.0)
 
 
 def _by_stencil(f: _Figures, weight: float, constants: float) -> tuple[Floats, Floats]:
