@@ -1,7 +1,8 @@
 """The command ``refloss``: its arguments, and how it ends.
 
-It exits with 0, with 2 and one message on stderr where the user can mend something, with 130 after Ctrl-C, and with
-141 where whoever reads its output has left. Commands are imported when they run, so that ``--help`` is instant.
+It exits with 0, with 1 where what it checked is wrong, with 2 and one message on stderr where the user can mend
+something, with 130 after Ctrl-C, and with 141 where whoever reads its output has left. Commands are imported when they
+run, so that ``--help`` is instant.
 """
 
 from __future__ import annotations
@@ -38,8 +39,8 @@ def _main(argv: Sequence[str] | None) -> int:
     try:
         arguments = _parser().parse_args(argv)
         module, _, function = str(arguments.run).partition(":")
-        run: Callable[[argparse.Namespace], None] = getattr(import_module(f"refloss.cli.{module}"), function)
-        run(arguments)
+        run: Callable[[argparse.Namespace], int | None] = getattr(import_module(f"refloss.cli.{module}"), function)
+        status = run(arguments)
         sys.stdout.flush()
     except SystemExit as stop:  # argparse, after --help or a message of its own
         return stop.code if isinstance(stop.code, int) else 0
@@ -59,7 +60,7 @@ def _main(argv: Sequence[str] | None) -> int:
         _drop_output()
         print(f"refloss: error: the output cannot be written: {error.strerror or error}", file=sys.stderr)
         return 2
-    return 0
+    return status or 0
 
 
 def _drop_output() -> None:
@@ -148,4 +149,36 @@ def _parser() -> argparse.ArgumentParser:
         allow_abbrev=False,
     )
     schema.set_defaults(run="options:run_schema")
+    _add_vectors(commands)
     return parser
+
+
+def _add_vectors(commands: argparse._SubParsersAction[_Parser]) -> None:
+    vectors = commands.add_parser(
+        "vectors",
+        help="golden vectors: cases and figures as JSON, for implementations in any language",
+        description="Write golden vectors, judge by them what an implementation in any language has computed, and look "
+        "them over.",
+        allow_abbrev=False,
+    )
+    actions = vectors.add_subparsers(title="actions", metavar="ACTION", required=True, parser_class=_Parser)
+
+    write = actions.add_parser("write", help="write the set into a folder", allow_abbrev=False)
+    write.add_argument("folder", metavar="DIR", type=Path, nargs="?", default=Path("vectors"), help="default: vectors")
+    write.set_defaults(run="vectors:run_write")
+
+    check = actions.add_parser(
+        "check",
+        help="judge results",
+        description="Judge the figures in a JSON file {case id: {figure: numbers}}. Exits with 0 where all are right, "
+        "1 where one is wrong or a case is missing, 2 where the file cannot be read.",
+        allow_abbrev=False,
+    )
+    check.add_argument("results", metavar="RESULTS.json", type=Path, help="what an implementation has computed")
+    check.add_argument("--vectors", metavar="DIR", type=Path, help="the set that it read (default: what write makes)")
+    check.add_argument("--convention", metavar="C", help="the only one that is right (default: any one that fits)")
+    check.set_defaults(run="vectors:run_check")
+
+    lint = actions.add_parser("lint", help="look a set over", allow_abbrev=False)
+    lint.add_argument("folder", metavar="DIR", type=Path, help="a folder of vectors")
+    lint.set_defaults(run="vectors:run_lint")
