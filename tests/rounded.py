@@ -23,7 +23,7 @@ STENCIL = (3.0, -16.0, 36.0, -48.0, 25.0)
 RELEASED = (5.0, -26.666667938232422, 60.0, -80.0, 41.666664123535156)
 ORDERS = ("sequential", "reversed", "pairwise", "blocked", "shuffled", "float64")
 SCANS = ("sequential", "blocked", "doubling")
-PATHS = ("weighted", "pairs", "after")
+PATHS = ("weighted", "pairs", "after", "ends")
 
 
 @dataclass(frozen=True)
@@ -124,6 +124,9 @@ class Machine:
             return np.zeros(f.shape[:-1])
         if self.path == "pairs":
             return self.sum(self.times(self.add(f[..., 1:], f[..., :-1]), self.times(dx, 0.5)))
+        if self.path == "ends":
+            ends = self.times(0.5, self.add(f[..., 0], f[..., -1]))
+            return self.times(self.add(self.sum(f), -ends), dx)
         weight = omega(f.shape[-1])
         if self.path == "after":
             return self.times(self.sum(self.times(f, weight)), dx)

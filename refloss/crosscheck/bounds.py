@@ -132,14 +132,14 @@ def _pointwise(case: Case, result: PointwiseResult, expanded: bool, r: Arithmeti
     name, mean = POINTWISE[case.loss], case.params.get("reduction", "mean") == "mean"
     p, t = (x[result.selected] for x in (case.predictions, case.targets))
     # A square; a difference and products.
-    roundings = {"mse": 1, "mae": 0, "huber": 4}[name]
+    roundings, flushes = {"mse": (1, 7 if expanded else 1), "mae": (0, 0), "huber": (4, 3)}[name]
     parts: dict[str, Callable[[Floats, Floats, bool, Arithmetic], _Parts]] = {
         "mse": _square,
         "mae": _absolute,
         "huber": partial(_huber, float(case.params.get("delta", 1.0))),
     }
     size, moved, slope, turned = parts[name](p, t, expanded, r)
-    flushed = np.where(size + moved > 0.0, min(roundings, 3) * r.tiny, 0.0)
+    flushed = np.where(size + moved > 0.0, flushes * r.tiny, 0.0)
     each = moved + r.growth(roundings=roundings) * (size + moved) + flushed
     each = np.where(size > r.largest, np.inf, each)
 

@@ -44,28 +44,36 @@ def objective(golden: Golden, expanded: bool, r: Arithmetic) -> tuple[Floats, Bo
         return _total_objective(golden, expanded, r)
     figures, heights = _Figures(result, expanded, r), golden.landscape
     tail = result.convention.objective == "dos+front_tail"
-    made_of = heights
+    q, t, full, halved = figures.q, figures.t, figures.dos.full, 0.5 * figures.measure * float(figures.trapezoid)
     if expanded:
-        q, weights, t = np.abs(figures.q), figures.dos.weight, np.abs(figures.t)
+        q, t = np.abs(q), np.abs(t)
         # Σ w (|p| + |t|)² in every window.
         made_of = np.stack(
             [
                 np.correlate(q[b] ** 2, w) + 2.0 * np.correlate(q[b], w * t[b]) + w @ t[b] ** 2
-                for b, w in enumerate(weights)
+                for b, w in enumerate(full)
             ]
         )
         if tail:
             made_of = made_of + figures.measure * np.cumsum(q**2, axis=1)[:, : heights.shape[1]]
+    else:
+        last = figures.points - 1
+        made_of = heights + halved * (
+            figures.mask[:, :1] * (q[:, : heights.shape[1]] - t[:, :1]) ** 2
+            + figures.mask[:, last:] * (q[:, last:] - t[:, last:]) ** 2
+        )
+        if tail:
+            made_of = made_of + halved * (q[:, :1] ** 2 + q[:, : heights.shape[1]] ** 2)
     front = np.arange(heights.shape[1]) if tail else np.zeros(1)
     g = r.growth(
-        additions=figures.dos.additions[:, None] + front + 2, roundings=6, products=1, constants=r.constant(figures.dx)
+        additions=figures.dos.additions[:, None] + front + 2, roundings=7, products=1, constants=r.constant(figures.dx)
     )
     # Σ w (2 |x| e + e²) for what reading may lose, by Cauchy and Schwarz.
     lost = r.flushed(figures.q).max(axis=1, keepdims=True) + r.flushed(figures.t).max(axis=1, keepdims=True)
     lost = np.where(lost > 0.0, lost + r.tiny, 0.0)
-    weight = figures.dos.weight.sum(axis=1, keepdims=True)
+    weight = full.sum(axis=1, keepdims=True)
     second = 2.0 * lost * np.sqrt(weight * made_of) + weight * lost**2
-    flushed = r.tiny * (figures.measure + 4.0) * (figures.points + front)
+    flushed = r.tiny * (figures.measure + 4.0) * (figures.dos.products * figures.points + front)
     # A golden height is rounded, too.
     bound = second + g * (made_of + second) + flushed + 2.0**-52 * heights
     return bound, 2.0 * made_of / min(1.0, figures.measure) > r.largest
@@ -90,6 +98,10 @@ class _Squares(NamedTuple):
     """|x|; where its square is expanded, what x is made of in absolute values."""
     error: Floats
     additions: Any
+    full: Floats
+    """The weights with whole ends: some form Σ f − (f_0 + f_n)/2."""
+    products: int = 1
+    """How many products, counted with their factors, there are for each x."""
     members: Floats | None = None
     """How often a square is counted before it is weighed, where not once: the masks of a batch."""
 
@@ -97,11 +109,10 @@ class _Squares(NamedTuple):
         """Return the error of the sum."""
         w, x, e = self.weight, self.size, self.error
         n = self.additions if additions is None else additions
-        # A square, its weight, a pair of neighbours and the entry into the accumulator.
-        g = r.growth(additions=n, roundings=4, products=1, constants=r.constant(dx))
-        square, second = w * x * x, w * (2.0 * x * e + e * e)
-        whole = square + second
-        lost = r.underflow(whole, r.tiny * (w + 4.0), w, x, x)
+        # A square, its weight, a pair of neighbours, the ends and the entry into the accumulator.
+        g = r.growth(additions=n, roundings=5, products=1, constants=r.constant(dx))
+        second, whole = w * (2.0 * x * e + e * e), self.full * (x + e) ** 2
+        lost = r.underflow(whole, self.products * r.tiny * (self.full + 4.0), w, x, x)
         total = (second + lost).sum(-1) + g * whole.sum(-1)
         plain = np.where(w > 0.0, x * x, 0.0) if self.members is None else self.members * x * x
         return np.where((plain.max(-1, initial=0.0) > r.largest) | (plain.sum(-1) > r.largest), np.inf, total)
@@ -128,20 +139,21 @@ class _Figures:
     def dos(self) -> _Squares:
         size, error = self.r.difference(self.a, self.t)
         omega = _trapezoid(self.points) if self.trapezoid else np.ones(self.points)
-        weight = self.measure * self.mask * omega
         additions = _additions(self.mask)
         if self.expanded:
             size, additions = np.abs(self.a) + np.abs(self.t), 3 * additions + 2
-        return _Squares(weight, size, error, additions)
+        full = self.measure * self.mask.astype(np.float64)
+        return _Squares(full * omega, size, error, additions, full, products=4 if self.expanded else 1)
 
     @cached_property
     def front_tail(self) -> _Squares:
         inside = self.column <= self.shift if self.trapezoid else self.column < self.shift
-        weight = self.measure * inside.astype(np.float64)
+        full = weight = self.measure * inside.astype(np.float64)
         if self.trapezoid:
-            weight *= np.where((self.column == 0) | (self.column == self.shift), 0.5, 1.0) * (self.shift > 0)
+            full = full * (self.shift > 0)
+            weight = full * np.where((self.column == 0) | (self.column == self.shift), 0.5, 1.0)
         size = np.abs(self.q)
-        return _Squares(weight, size, self.r.flushed(self.q), self.shift[:, 0] + 1)
+        return _Squares(weight, size, self.r.flushed(self.q), self.shift[:, 0] + 1, full)
 
     @cached_property
     def stencil(self) -> tuple[Floats, float]:
@@ -157,11 +169,11 @@ class _Figures:
         if self.convention.gradient_points == "window":
             first, last = np.maximum(4, self.shift), self.shift + self.points
         inside = (self.column >= first) & (self.column < last)
-        ends = np.where((self.column == first) | (self.column == last - 1), 0.5, 1.0)
-        weight = self.dx * inside.astype(np.float64) * ends * (last - first > 1)
         masked = np.zeros(q.shape, np.bool_)
         masked[np.arange(self.structures)[:, None], self.shift + np.arange(self.points)] = self.mask
-        weight = weight * ((self.column >= self.shift) & ~masked)
+        inside &= (self.column >= self.shift) & ~masked & (last - first > 1)
+        full = self.dx * inside.astype(np.float64)
+        weight = full * np.where((self.column == first) | (self.column == last - 1), 0.5, 1.0)
         size, error = np.zeros(q.shape), np.zeros(q.shape)
         if width > 4:
             coefficients, over = self.stencil
@@ -176,7 +188,7 @@ class _Figures:
             g = r.growth(roundings=8, products=1, constants=r.constant(self.dx))
             error[:, 4:] = g * leaves + lost * (1.0 + g) + moved * 7.0 * r.tiny * (1.0 + over)
             error[:, 4:] = np.where(leaves / over * max(1.0, over) > r.largest, np.inf, error[:, 4:])
-        return _Squares(weight, size, error, _additions(weight > 0.0))
+        return _Squares(weight, size, error, _additions(inside), full)
 
     @cached_property
     def cumulative(self) -> _Squares:
@@ -195,15 +207,16 @@ class _Figures:
         g = r.growth(additions=steps + 1, roundings=5, products=1, constants=r.constant(self.dx))
         own = (steps + 8) * 2.0**-53 * s
         flushed = (s + e > 0.0) * r.tiny * (3.0 * steps * (1.0 + half) + 2.0)
-        weight = self.dx * _trapezoid(self.points - 1) * self.mask[:, 1:]
+        full = self.dx * self.mask[:, 1:].astype(np.float64) * (self.points > 2)
+        weight = full * _trapezoid(self.points - 1)
         additions, members = _additions(self.mask[:, 1:]), None
         if self.convention.cumulative == "batch":
             members = self.mask[:, 1:].sum(axis=0, dtype=np.float64)
-            share = _trapezoid(self.structures)[:, None] * self.dx / (self.points - 1)
-            weight = share * members
+            full = np.full((self.structures, 1), self.dx / (self.points - 1) * float(self.structures > 1)) * members
+            weight = full * _trapezoid(self.structures)[:, None]
             additions = np.full(self.structures, self.structures**2 * (self.points - 1))
         error = np.where(s / half > r.largest, np.inf, e + g * (s + e) + flushed)
-        return _Squares(weight, np.abs(c) + own, error, additions, members)
+        return _Squares(weight, np.abs(c) + own, error, additions, full, members=members)
 
 
 def _total(figures: _Figures, values: list[Floats], errors: list[Floats], structures: int) -> Floats:
