@@ -266,6 +266,8 @@ def aligned(m: Machine, x: Inputs, shift: NDArray[np.int64]) -> dict[str, Floats
     half = m.times(dx, 0.5)
 
     def cumulated(f: Floats) -> Floats:
+        if m.path == "ends":
+            return m.add(m.times(m.running(f)[:, 1:], dx), -m.times(half, m.add(f[:, :1], f[:, 1:])))
         return m.times(m.running(m.add(f[:, 1:], f[:, :-1])), half)
 
     if x.switches.cumulated == "squares":
@@ -288,6 +290,9 @@ def aligned(m: Machine, x: Inputs, shift: NDArray[np.int64]) -> dict[str, Floats
     grad = np.zeros(q.shape)
     ends = np.zeros((structures, 1))
     by_c = m.times(half, m.add(np.concatenate([ends, tails], 1), np.concatenate([tails, ends], 1)))
+    if m.path == "ends":
+        behind = np.concatenate([tails[:, :1], tails], 1)
+        by_c = m.add(m.times(dx, behind), -m.times(half, np.concatenate([tails[:, :1], y], 1)))
     if x.switches.cumulated == "squares":
         by_c = m.times(by_c, m.times(2.0, a))
     measure = np.asarray(1.0) if x.padding else dx

@@ -203,8 +203,10 @@ class _Figures:
         elif self.expanded or self.convention.cumulative == "batch":
             leaves = np.abs(self.a) + np.abs(self.t)
         steps = np.arange(1, self.points)
-        c, s, e = (half * np.cumsum(x[:, :-1] + x[:, 1:], axis=1) for x in (value, leaves, error))
-        g = r.growth(additions=steps + 1, roundings=5, products=1, constants=r.constant(self.dx))
+        c, e = (half * np.cumsum(x[:, :-1] + x[:, 1:], axis=1) for x in (value, error))
+        # With whole ends: some form dx (Σ d − (d_0 + d_i)/2), and sums of pairs are no more.
+        s = self.dx * np.cumsum(leaves, axis=1)[:, 1:]
+        g = r.growth(additions=steps + 2, roundings=5, products=1, constants=r.constant(self.dx))
         own = (steps + 8) * 2.0**-53 * s
         flushed = (s + e > 0.0) * r.tiny * (3.0 * steps * (1.0 + half) + 2.0)
         full = self.dx * self.mask[:, 1:].astype(np.float64) * (self.points > 2)
@@ -291,10 +293,12 @@ def _by_running_sums(f: _Figures, weight: float, constants: float) -> tuple[Floa
     by_c, its = (0.5 * f.dx * _pairs(x) for x in (tails, sizes))
     factor = 2.0 * np.abs(f.a) if f.convention.cumulated == "squares" else np.ones((1, f.points))
     remaining = np.arange(f.points, 0, -1)
-    g = r.growth(additions=2 * remaining, roundings=9, products=1, constants=constants)
+    g = r.growth(additions=remaining + 2, roundings=9, products=1, constants=constants)
     whole = factor * (its + by_c)
     flushed = r.tiny * (4.0 * remaining * (1.0 + f.dx) * np.maximum(factor, 1.0) + 4.0)
-    error = factor * by_c + g * whole + np.where(whole > 0.0, np.minimum(flushed, whole + r.tiny), 0.0)
+    # As for the running sums themselves, with whole ends: Σ dx y from k on, and half of it again at the first point.
+    ends = 1.5 * f.dx * factor * np.concatenate([sizes[:, :1], sizes], axis=1)
+    error = factor * by_c + g * (ends + factor * by_c) + np.where(whole > 0.0, np.minimum(flushed, whole + r.tiny), 0.0)
     beyond = np.maximum(1.0, factor) * np.maximum(_pairs(sizes), its) > r.largest
     return np.where(beyond, np.inf, error), whole
 
