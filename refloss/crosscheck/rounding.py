@@ -28,14 +28,15 @@ class Arithmetic:
 
     def __init__(self, format: Format, accumulate: Format, *, probable: bool) -> None:  # noqa: A002
         # Operands that are cut to their length, not rounded, lose twice as much, and so does a sum of their products.
-        cut = format.product_unit != format.unit
+        self._cut = format.product_unit != format.unit
         self.unit = max(format.unit, accumulate.unit)
         self.report_unit = format.unit
-        self.operand = 2 * format.product_unit if cut else 0.0
-        self.sum_unit = (2 if cut else 1) * accumulate.unit
+        self.operand = 2 * format.product_unit if self._cut else 0.0
+        self.sum_unit = (2 if self._cut else 1) * accumulate.unit
         self.tiny = max(format.tiny, accumulate.tiny)
         self.largest = min(format.largest, accumulate.largest)
-        self._probable = probable
+        # What is cut always errs to the same side: such roundings are not independent.
+        self._probable = probable and not self._cut
 
     def growth(self, additions: Any = 0, roundings: int = 0, products: int = 0, constants: float = 0.0) -> Any:
         """Return the relative error of a sum whose summands went through roundings and inexact constants.
@@ -44,9 +45,10 @@ class Arithmetic:
         cut.
         """
         count = np.minimum(additions, LAMBDA * np.sqrt(additions)) if self._probable else additions
-        # Of logarithms, since 1 + u is 1 in float64.
+        # Of logarithms, since 1 + u is 1 in float64. That n additions are off by n s holds for rounding to nearest alone.
+        added = count * np.log1p(self.sum_unit) if self._cut else np.log1p(count * self.sum_unit)
         powers = roundings * np.log1p(self.unit) + 2 * products * np.log1p(self.operand)
-        return np.expm1(np.log1p(count * self.sum_unit) + powers + np.log1p(constants))
+        return np.expm1(added + powers + np.log1p(constants))
 
     def constant(self, number: float) -> float:
         """Return the relative error of a number that is rounded to the format, or flushed to zero."""
