@@ -45,7 +45,7 @@ class Arithmetic:
         cut.
         """
         count = np.minimum(additions, LAMBDA * np.sqrt(additions)) if self._probable else additions
-        # Of logarithms, since 1 + u is 1 in float64. That n additions are off by n s holds for rounding to nearest alone.
+        # Of logarithms, since 1 + u is 1 in float64. Off by n s and no more are n additions rounded to nearest alone.
         added = count * np.log1p(self.sum_unit) if self._cut else np.log1p(count * self.sum_unit)
         powers = roundings * np.log1p(self.unit) + 2 * products * np.log1p(self.operand)
         return np.expm1(added + powers + np.log1p(constants))
