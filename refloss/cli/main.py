@@ -149,8 +149,37 @@ def _parser() -> argparse.ArgumentParser:
         allow_abbrev=False,
     )
     schema.set_defaults(run="options:run_schema")
+    _add_crosscheck(commands)
     _add_vectors(commands)
     return parser
+
+
+def _add_crosscheck(commands: argparse._SubParsersAction[_Parser]) -> None:
+    crosscheck = commands.add_parser(
+        "crosscheck",
+        help="check somebody's implementation of a loss against the golden figures",
+        description="Run an implementation of a loss on cases that a wrong one cannot pass, and say which figures are "
+        "right. Exits with 0 where it is right, 1 where it is wrong, 2 where it could not be run.",
+        allow_abbrev=False,
+    )
+    add = crosscheck.add_argument
+    add("candidate", metavar="PACKAGE.MODULE:CALLABLE", help="or FILE.py:CALLABLE, the implementation")
+    add("--loss", required=True, help="masked_dos, shift_agnostic_mse, mse, masked_huber, …")
+    add("--dtype", default="float32", help="float64, float32, tf32, float16 or bfloat16 (default: %(default)s)")
+    add("--accumulate", metavar="DTYPE", help="what it sums in, where that is another")
+    add("--arrays", default="numpy", help="numpy, torch, jax or cupy (default: %(default)s)")
+    add("--device", help="cuda, say")
+    add("--suite", default="core", help="core or full (default: %(default)s)")
+    add("--convention", metavar="C", help="the only one that is right (default: any one that fits every case)")
+    add("--param", metavar="NAME=VALUE", action="append", default=[], help="a parameter of all cases; repeatable")
+    add("--seed", type=int, default=0, help="of the numbers in the cases (default: %(default)s)")
+    add("--no-grad", action="store_true", help="do not judge gradients, nor differentiate")
+    add("--timeout", metavar="S", type=float, help="seconds that one call may take")
+    add("--deterministic", action="store_true", help="fail where two runs differ")
+    add("--xfails", metavar="F", type=Path, help="cases, or cases and figures, that are expected to fail")
+    add("--json", metavar="F", type=Path, help="write the report to this file")
+    add("--html", metavar="F", type=Path, help="write it as a page")
+    crosscheck.set_defaults(run="crosscheck:run")
 
 
 def _add_vectors(commands: argparse._SubParsersAction[_Parser]) -> None:

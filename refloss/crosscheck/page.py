@@ -97,10 +97,10 @@ def _plot(report: CrosscheckReport) -> Iterator[str]:
     measured = [j for j in report.judgements if j.allowed is not None and j.figure != "shift"]
     names = [name for name in report.figures if any(j.figure == name for j in measured)]
     ratios = [j.ratio for j in measured if 0.0 < j.ratio < math.inf]
-    if not names or not ratios:
+    if not names:
         return
-    low = min(-4, max(-8, math.floor(math.log10(min(ratios)))))
-    high = max(1, min(20, math.ceil(math.log10(max(ratios)) + 0.2)))
+    low = min(-4, max(-8, math.floor(math.log10(min(ratios, default=1.0)))))
+    high = max(1, min(20, math.ceil(math.log10(max(ratios, default=1.0)) + 0.2)))
     strip, places = min(240, (_WIDTH - _LEFT - 12) / len(names)), {case.id: n for n, case in enumerate(report.cases)}
     width = round(_LEFT + strip * len(names) + 12)
 

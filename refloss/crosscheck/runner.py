@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Any, Final
 
@@ -29,6 +30,9 @@ Progress = Callable[[int, int, str], None]
 
 _EXPLAINED: Final = 40
 """Wrong cases that an explanation is looked for: it costs more than the verdict, and repeats itself."""
+
+_TRIED: Final = 8
+"""Wrong cases that tell which convention a candidate is nearest to, where it is right under none."""
 
 _ORDER: Final = list(MEANING)
 
@@ -165,7 +169,7 @@ def _report(
     tried = _tried(loss, asked)
     given = Counter(figure for attempt in attempts for figure in attempt.returned.figures)
     fits = _fits(attempts, given, tried, asked)
-    chosen = asked if asked is not None else _best(fits, tried)
+    chosen = asked if asked is not None else _best(attempts, given, fits, tried, rules)
     explainer = Explainer(chosen, rules.format, rules.accumulate)
     judgements = tuple(_settle(attempts, given, chosen, fits if asked is not None else (), tried, explainer))
     failed, passed, unmatched = report.expected(patterns, judgements)
@@ -281,14 +285,39 @@ def _fit(
     return Fit(_name(convention), len(telling), wrong)
 
 
-def _best(fits: Sequence[Fit], tried: Sequence[Convention | None]) -> Convention | None:
-    """Return the convention that fits; of several the one that most cases speak for; else the one that fits best."""
+def _best(
+    attempts: Sequence[Attempt],
+    given: Mapping[str, int],
+    fits: Sequence[Fit],
+    tried: Sequence[Convention | None],
+    rules: Rules,
+) -> Convention | None:
+    """Return the convention that fits, of several the one that most cases speak for.
+
+    Where none does, the one with the largest share of cases that are right or consistent with a usual mistake: the
+    share of the wrong ones that are is taken from the first of them.
+    """
 
     def merit(place: int) -> tuple[bool, float]:
-        fit = fits[place]
-        return fit.fits, fit.cases if fit.fits else (fit.cases - fit.wrong) / max(fit.cases, 1)
+        fit, convention = fits[place], tried[place]
+        if fit.fits or not fit.cases or len(tried) == 1:
+            return fit.fits, fit.cases
+        explainer = Explainer(convention, rules.format, rules.accumulate)
+        wrong = (a for a in attempts if _applies(convention, a.case) and a.wrong(convention, given))
+        sample = [
+            _explained(attempt, attempt.judged(convention, given), explainer) for attempt in islice(wrong, _TRIED)
+        ]
+        named = sum(map(bool, sample)) / max(len(sample), 1)
+        return False, 1.0 - fit.wrong / fit.cases * (1.0 - named)
 
     return tried[max(range(len(fits)), key=merit)]
+
+
+def _explained(attempt: Attempt, judged: Sequence[Judgement], explainer: Explainer) -> str:
+    """Return what a case is consistent with: where figures are off, and not merely of another shape or type."""
+    if not any(judgement.verdict is Verdict.outside_bound for judgement in judged):
+        return ""
+    return explainer.explain(attempt.case, _readable(attempt.returned, judged))
 
 
 def _settle(
@@ -313,10 +342,8 @@ def _settle(
         if other is not None and _applies(other, attempt.case):
             yield from (_under(judgement, other.name) for judgement in judged)
             continue
-        explanation = ""
-        if explained < _EXPLAINED and any(judgement.verdict is Verdict.outside_bound for judgement in judged):
-            explanation = explainer.explain(attempt.case, _readable(attempt.returned, judged))
-            explained += 1
+        explanation = _explained(attempt, judged, explainer) if explained < _EXPLAINED else ""
+        explained += 1
         for judgement in judged:
             off = judgement.verdict is Verdict.outside_bound
             yield replace(judgement, explanation=explanation) if off and explanation else judgement
