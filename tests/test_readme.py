@@ -14,7 +14,15 @@ import refloss
 from refloss import demo
 
 ROOT = Path(__file__).parents[1]
-PAGES = ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", "docs/specification.md", "docs/accuracy.md", "docs/interop.md"]
+PAGES = [
+    "README.md",
+    "CONTRIBUTING.md",
+    "CHANGELOG.md",
+    "docs/specification.md",
+    "docs/accuracy.md",
+    "docs/interop.md",
+    "docs/crosscheck.md",
+]
 SNIPPETS = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL)
 
 
@@ -34,9 +42,9 @@ def run(snippet: str, folder: Path) -> str:
     return done.stdout
 
 
-def test_there_are_three_snippets_of_which_one_needs_torch() -> None:
+def test_there_are_four_snippets_of_which_one_needs_torch() -> None:
     """That one runs in tests/released/test_interop_torch.py."""
-    assert ["import torch" in snippet for snippet in SNIPPETS] == [False, False, True]
+    assert ["import torch" in snippet for snippet in SNIPPETS] == [False, False, True, False]
 
 
 def test_the_first_snippet_draws_its_picture(tmp_path: Path) -> None:
@@ -54,6 +62,12 @@ def test_the_second_snippet_evaluates_what_the_demo_wrote(tmp_path: Path) -> Non
     assert total == ["total", str(expected.total)]
     assert terms == [[name, t.type, str(t.value), str(t.contribution)] for name, t in expected.terms.items()]
     assert len(terms) == 4
+
+
+def test_the_last_snippet_is_right_as_its_comment_says(tmp_path: Path) -> None:
+    printed = run(SNIPPETS[3], tmp_path)
+    assert "\nright in " in printed
+    assert "right only as an expanded square" in printed
 
 
 @pytest.mark.parametrize("page", PAGES)
