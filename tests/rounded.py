@@ -280,7 +280,8 @@ def aligned(m: Machine, x: Inputs, shift: NDArray[np.int64]) -> dict[str, Floats
     if x.switches.cumulative == "batch":
         over = omega(structures)[:, None] * m.round(dx / (points - 1))
         members = inner.sum(axis=0)
-        cumulative = m.times(m.sum(m.times(m.times(c, c), m.round(members))), over[:, 0])
+        squares = np.where(members > 0, m.times(c, c), 0.0)
+        cumulative = m.times(m.sum(m.times(squares, m.round(members))), over[:, 0])
         weight = m.times(m.round(over), m.round(members))
     else:
         cumulative = m.trapezoid(np.where(inner, m.times(c, c), 0.0), dx)

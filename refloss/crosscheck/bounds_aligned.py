@@ -27,13 +27,15 @@ def evaluate(result: AlignedResult, expanded: bool, r: Arithmetic) -> dict[str, 
     squares = [getattr(figures, name) for name in TERMS]
     structures = result.shift.size
     errors = {f"terms.{name}": term.bound(r, figures.dx) for name, term in zip(TERMS, squares, strict=True)}
-    total = _total(figures, values, list(errors.values()), 1)
-    # An implementation may add up the summands of all structures at once.
-    together = [term.bound(r, figures.dx, additions=term.additions.sum() + structures - 1) for term in squares]
-    flat = _total(figures, values, together, structures)
+    # An implementation may add up the summands of all terms at once, and those of all structures.
+    together = sum(term.additions for term in squares) + len(squares) - 1
+    joint, flat = (
+        _total(figures, values, [term.bound(r, figures.dx, additions) for term in squares], count)
+        for additions, count in ((together, 1), (together.sum() + structures - 1, structures))
+    )
     sizes = sum(abs(w) * v for w, v in zip(figures.weights, values, strict=True)) + flat
     value = figures.share * flat.sum() if np.sum(sizes) <= r.largest else np.inf
-    return errors | {"per_structure": total, "value": np.asarray(value), "grad": _grad(figures)}
+    return errors | {"per_structure": joint, "value": np.asarray(value), "grad": _grad(figures)}
 
 
 def objective(golden: Golden, expanded: bool, r: Arithmetic) -> tuple[Floats, Booleans]:
@@ -299,7 +301,7 @@ def _by_running_sums(f: _Figures, weight: float, constants: float) -> tuple[Floa
     # As for the running sums themselves, with whole ends: Σ dx y from k on, and half of it again at the first point.
     ends = 1.5 * f.dx * factor * np.concatenate([sizes[:, :1], sizes], axis=1)
     error = factor * by_c + g * (ends + factor * by_c) + np.where(whole > 0.0, np.minimum(flushed, whole + r.tiny), 0.0)
-    beyond = np.maximum(1.0, factor) * np.maximum(_pairs(sizes), its) > r.largest
+    beyond = np.maximum(1.0, factor) * np.maximum(_pairs(sizes + tails), ends) > r.largest
     return np.where(beyond, np.inf, error), whole
 
 
