@@ -242,8 +242,13 @@ def _grad(f: _Figures) -> Floats:
     rows, window = np.arange(f.structures)[:, None], f.shift + np.arange(f.points)
     constants = r.constant(f.dx) + r.unit  # dx and 1/B
     error, size = np.zeros(f.q.shape), np.zeros(f.q.shape)
+    misfit, made_of = _slopes(f.dos, w[0], r, constants)
+    if f.expanded:
+        # What may come out below 0 is clamped by some, and then has no slope.
+        clamped = f.dos.bound(r, f.dx) >= f.result.terms.dos
+        misfit = misfit + np.where(clamped[:, None], 2.0 * w[0] * f.dos.weight * np.abs(f.a - f.t), 0.0)
     for part, its, at in (
-        (*_slopes(f.dos, w[0], r, constants), window),
+        (misfit, made_of, window),
         (*_slopes(f.front_tail, w[1], r, constants), f.column[None, :]),
         (*_by_stencil(f, w[2], constants + r.constant(float(f.weights[2]))), f.column[None, :]),
         (*_by_running_sums(f, w[3], constants + r.constant(float(f.weights[3]))), window),

@@ -56,9 +56,9 @@ class CaseRecord:
 
 @dataclass(frozen=True)
 class Fit:
-    """How a convention fits: the cases to which it applies, and how many of these are wrong under it.
+    """How a convention fits: the cases to which it applies and that have values, and how many of these are wrong.
 
-    Where another one fits, or was asked for, `wrong` stops at 1.
+    Where another one fits, or was asked for, counting stops at the first that is wrong.
     """
 
     convention: str
@@ -67,7 +67,7 @@ class Fit:
 
     @property
     def fits(self) -> bool:
-        """Whether every case to which it applies is right under it, and there is one."""
+        """Whether the values of every case to which it applies are right under it, and there is one."""
         return self.cases > 0 and self.wrong == 0
 
 

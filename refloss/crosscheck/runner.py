@@ -18,7 +18,7 @@ from refloss.crosscheck import formats, report, xfails
 from refloss.crosscheck.candidates import Candidate, Returned, call, keywords_to_leave_out
 from refloss.crosscheck.cases import Case, cases
 from refloss.crosscheck.formats import Format
-from refloss.crosscheck.judgements import MEANING, Judgement, Verdict
+from refloss.crosscheck.judgements import MEANING, RIGHT, Judgement, Verdict
 from refloss.crosscheck.libraries import open_library
 from refloss.crosscheck.mistakes import Explainer
 from refloss.crosscheck.report import CaseRecord, CrosscheckReport, Fit
@@ -27,6 +27,9 @@ from refloss.errors import InputError
 
 Progress = Callable[[int, int, str], None]
 """Is told how many cases are done, how many there are, and which one comes next."""
+
+_VALUES: Final = RIGHT | {Verdict.outside_bound, Verdict.not_finite}
+"""Verdicts that depend on the convention: an exception, or a wrong shape, says nothing about it."""
 
 _EXPLAINED: Final = 40
 """Wrong cases that an explanation is looked for: it costs more than the verdict, and repeats itself."""
@@ -81,6 +84,11 @@ class Attempt:
     def wrong(self, convention: Convention | None, given: Mapping[str, int]) -> bool:
         """Return whether anything is wrong under a convention."""
         return any(not judgement.right for judgement in self.judged(convention, given))
+
+    def evidence(self, convention: Convention | None, given: Mapping[str, int]) -> bool | None:
+        """Return whether the values are right under a convention; None where there are none to tell by."""
+        values = [judgement for judgement in self.judged(convention, given) if judgement.verdict in _VALUES]
+        return all(judgement.right for judgement in values) if values else None
 
     def _differing(self, figure: str) -> Judgement:
         message = "two runs with the same inputs returned different bits"
@@ -276,13 +284,16 @@ def _fits(
 def _fit(
     attempts: Sequence[Attempt], given: Mapping[str, int], convention: Convention | None, *, stop: bool = False
 ) -> Fit:
-    telling = [attempt for attempt in attempts if _applies(convention, attempt.case)]
-    wrong = 0
-    for attempt in telling:
-        wrong += attempt.wrong(convention, given)
+    cases = wrong = 0
+    for attempt in attempts:
+        if not _applies(convention, attempt.case):
+            continue
+        right = attempt.evidence(convention, given)
+        cases += right is not None
+        wrong += right is False
         if wrong and stop:
             break
-    return Fit(_name(convention), len(telling), wrong)
+    return Fit(_name(convention), cases, wrong)
 
 
 def _best(
@@ -294,8 +305,8 @@ def _best(
 ) -> Convention | None:
     """Return the convention that fits, of several the one that most cases speak for.
 
-    Where none does, the one with the largest share of cases that are right or consistent with a usual mistake: the
-    share of the wrong ones that are is taken from the first of them.
+    Where none does, the one with the largest share of cases that are right, one that is consistent with a usual mistake
+    counting half: the share of the wrong ones that are is taken from the first of them.
     """
 
     def merit(place: int) -> tuple[bool, float]:
@@ -303,12 +314,12 @@ def _best(
         if fit.fits or not fit.cases or len(tried) == 1:
             return fit.fits, fit.cases
         explainer = Explainer(convention, rules.format, rules.accumulate)
-        wrong = (a for a in attempts if _applies(convention, a.case) and a.wrong(convention, given))
+        wrong = (a for a in attempts if _applies(convention, a.case) and a.evidence(convention, given) is False)
         sample = [
             _explained(attempt, attempt.judged(convention, given), explainer) for attempt in islice(wrong, _TRIED)
         ]
         named = sum(map(bool, sample)) / max(len(sample), 1)
-        return False, 1.0 - fit.wrong / fit.cases * (1.0 - named)
+        return False, 1.0 - fit.wrong / fit.cases * (1.0 - named / 2)
 
     return tried[max(range(len(fits)), key=merit)]
 

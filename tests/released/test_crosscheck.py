@@ -1,0 +1,184 @@
+"""The cross-check with torch: metatrain's own losses as candidates, autograd, and arrays of torch's number types."""
+
+from __future__ import annotations
+
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from maps import block, tensormap
+from metatrain.utils.loss import ShiftAgnosticMSE
+
+import refloss
+from refloss.crosscheck import formats
+from refloss.crosscheck.candidates import call
+from refloss.crosscheck.cases import Case
+from refloss.crosscheck.judgements import Verdict
+from refloss.crosscheck.libraries import open_library
+from refloss.errors import InputError
+
+
+def of(values: Any) -> dict[str, Any]:
+    return {"mtt::dos": tensormap("metatensor.torch", {0: block("metatensor.torch", values)})}
+
+
+def masked_dos(module: ModuleType) -> Any:
+    """Return MaskedDOSLoss of a release as a candidate. Its energy step is hard-coded, and it has only the mean."""
+
+    def candidate(p: Any, t: Any, m: Any, *, grad_weight: float, int_weight: float) -> Any:
+        extra = p.shape[1] - t.shape[1]
+        padding = torch.zeros((len(t), extra), dtype=t.dtype)
+        loss = module.MaskedDOSLoss("mtt::dos", None, 1.0, grad_weight, int_weight, extra, "mean")
+        # The release multiplies by its mask, where a NaN would stay one: it has zeros there in its data.
+        targets = torch.cat([padding, torch.where(m, t, torch.nan_to_num(t))], dim=1)
+        mask = {"mtt::dos_mask": of(torch.cat([padding, m.to(t.dtype)], dim=1))["mtt::dos"]}
+        return loss.compute(of(p), of(targets), mask)
+
+    return candidate
+
+
+def shift_agnostic(p: Any, t: Any, *, grad_penalty_weight: float, int_weight: float) -> Any:
+    """ShiftAgnosticMSE of the installed release as a candidate."""
+    return ShiftAgnosticMSE("mtt::dos", None, 1.0, int_weight, grad_penalty_weight, "mean").compute(of(p), of(t))
+
+
+TOO_SHORT = "masked_dos/*-N2-E[012]/* call"
+"""The release convolves with five coefficients, and raises where a prediction has fewer points."""
+
+FIXED = {"energy_step": 0.05, "reduction": "mean"}
+"""What the releases have hard-coded."""
+
+
+def check(candidate: Any, loss: str, **options: Any) -> Any:
+    return refloss.crosscheck(candidate, loss, arrays="torch", **({"params": FIXED} | options))
+
+
+def test_masked_dos_of_a_release_is_recognised(release_2026_2: ModuleType) -> None:
+    report = check(masked_dos(release_2026_2), "masked_dos", dtype="float64", xfails=[TOO_SHORT])
+    report.raise_for_failures()
+    assert report.convention == "metatrain-2026.2"
+    assert report.also_fits == ()
+    assert {"value", "grad"} <= {figure for found in report.verdicts.values() for figure in found}
+
+
+def test_masked_dos_of_a_release_is_not_the_documented_one(release_2026_2: ModuleType) -> None:
+    report = check(masked_dos(release_2026_2), "masked_dos", dtype="float64", convention="documented")
+    assert not report.ok
+    assert {j.convention for j in report.failures if j.verdict is Verdict.other_convention} == {"metatrain-2026.2"}
+    others = [j for j in report.failures if j.verdict is not Verdict.other_convention]
+    assert all(j.verdict is Verdict.raised and "Kernel size" in j.message for j in others)
+    assert len(others) < len(report.failures) / 10
+    assert "right under metatrain-2026.2" in report.summary()
+
+
+def test_the_older_release_is_told_from_the_newer(release_2025_12: ModuleType) -> None:
+    assert check(masked_dos(release_2025_12), "masked_dos", dtype="float64").convention == "metatrain-2025.12"
+
+
+def test_shift_agnostic_mse_of_the_release_expands_squares() -> None:
+    report = check(shift_agnostic, "shift_agnostic_mse", dtype="float32")
+    report.raise_for_failures()
+    assert report.convention == "metatrain-2026.3"
+    expanded = [j for j in report.judgements if j.verdict is Verdict.expanded_form]
+    assert expanded
+    # A difference of numbers that agree to n digits has n digits fewer, and there are cases that agree to four.
+    assert report.digits_lost > 3
+    assert "expanded square" in report.summary()
+    assert all(j.digits_lost is not None or "shifts that an expanded square" in j.message for j in expanded)
+
+
+# ---- torch as a library of arrays
+
+
+def mse(p: Any, t: Any, *, reduction: str) -> Any:
+    known = ~torch.isnan(t)
+    elements = (p - torch.where(known, t, p)).square()
+    if reduction == "none":
+        return elements[known]
+    return elements.sum() if reduction == "sum" else elements.sum() / known.sum().clamp(min=1)
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32", "tf32", "float16", "bfloat16"])
+def test_a_scalar_is_enough_for_gradients(dtype: str) -> None:
+    report = refloss.crosscheck(mse, "mse", arrays="torch", dtype=dtype)
+    report.raise_for_failures()
+    assert all(found["grad"] in (Verdict.exact, Verdict.expected) for found in report.verdicts.values())
+    assert report.versions["torch"] == torch.__version__
+    assert report.device == "cpu"
+
+
+def test_a_gradient_that_is_cut_off_in_places_is_missed() -> None:
+    def cut(p: Any, t: Any, *, reduction: str) -> Any:
+        found = mse(p, t, reduction=reduction)
+        return found.detach() if torch.isnan(t).any() else found
+
+    report = refloss.crosscheck(cut, "mse", arrays="torch")
+    assert {(j.figure, j.verdict) for j in report.failures} == {("grad", Verdict.not_given)}
+    never = refloss.crosscheck(lambda p, t, **params: mse(p, t, **params).detach(), "mse", arrays="torch")
+    assert never.ok
+    assert "not returned, so not judged: grad" in never.summary()
+
+
+def test_a_backward_that_fails_is_the_gradient_s_failure() -> None:
+    class Broken(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx: Any, x: Any) -> Any:
+            return x.clone()
+
+        @staticmethod
+        def backward(ctx: Any, slope: Any) -> Any:
+            raise NotImplementedError("no kernel")
+
+    report = refloss.crosscheck(lambda p, t, **params: mse(Broken.apply(p), t, **params), "mse", arrays="torch")
+    assert {(j.figure, j.verdict) for j in report.failures} == {("grad", Verdict.raised)}
+    assert "NotImplementedError: no kernel" in report.failures[0].message
+
+
+@pytest.mark.parametrize("flags", [frozenset(), frozenset({"NonContiguous"})])
+def test_arrays_and_writes_to_them(flags: frozenset[str]) -> None:
+    rng = np.random.default_rng(2)
+    bfloat16 = formats.find("bfloat16")
+    p, t = formats.quantise(rng.normal(size=(2, 3, 5)), bfloat16)
+    case = Case("case", "masked_mse", p, t, rng.random((3, 5)) < 0.5, {"reduction": "sum"}, flags, "")
+    seen: list[Any] = []
+
+    def look(*arrays: Any, reduction: str) -> Any:
+        seen[:] = arrays
+        arrays[1][0, 0] = 9.0
+        return arrays[0].sum()
+
+    found = call(look, case, open_library("torch", "cpu", bfloat16), grad=True)
+    assert found.modified_inputs == ("targets",)
+    assert found.dtypes == {"value": "bfloat16", "grad": "bfloat16"}
+    assert (found.figures["grad"] == 1).all()
+    assert seen[0].requires_grad
+    assert seen[0].is_leaf
+    for tensor, values in ((seen[0], case.predictions), (seen[2], case.mask)):
+        assert tensor.is_contiguous() == (not flags)
+        np.testing.assert_array_equal(tensor.detach().double().numpy(), values)
+    assert [tensor.dtype for tensor in seen] == [torch.bfloat16, torch.bfloat16, torch.bool]
+
+
+def test_the_switches_of_tf32_are_on_during_the_call_alone() -> None:
+    def switches() -> list[bool]:
+        return [torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32]
+
+    before, seen = switches(), []
+
+    def look(p: Any, t: Any, *, reduction: str) -> Any:
+        seen.append(switches())
+        return mse(p, t, reduction=reduction)
+
+    refloss.crosscheck(look, "mse", arrays="torch", dtype="tf32")
+    assert all(found == [True, True] for found in seen)
+    refloss.crosscheck(look, "mse", arrays="torch", dtype="float32")
+    assert seen[-1] == before
+    assert switches() == before
+
+
+def test_a_device_that_is_not_there() -> None:
+    for device in ("cuda:99", "warp"):
+        with pytest.raises(InputError, match=f"device: torch has no float32 on '{device}'"):
+            open_library("torch", device, formats.find("float32"))
