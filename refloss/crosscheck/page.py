@@ -28,7 +28,7 @@ LETTERS: Final[Mapping[Verdict, str]] = {
     Verdict.other_convention: "C",
     Verdict.not_given: "·",
     Verdict.nondeterministic: "2",
-    Verdict.outside_bound: "O",
+    Verdict.outside_bound: "!",
     Verdict.not_finite: "N",
     Verdict.wrong_shape: "H",
     Verdict.wrong_dtype: "D",
@@ -77,9 +77,7 @@ def _head(report: CrosscheckReport) -> Iterator[str]:
         "computes in": report.dtype,
         "sums in": report.accumulate,
         "arrays": f"{report.arrays} on {report.device}",
-        "convention": f"{report.convention} ({'asked for' if report.asked else 'found'})"
-        if report.convention
-        else None,
+        "convention": _convention(report),
         "suite": f"{report.suite}, seed {report.seed}",
         "took": f"{report.seconds:.1f} s",
     }
@@ -90,6 +88,13 @@ def _head(report: CrosscheckReport) -> Iterator[str]:
         yield "<ul>"
         yield from (f"<li>{escape(remark)}</li>" for remark in said)
         yield "</ul>"
+
+
+def _convention(report: CrosscheckReport) -> str | None:
+    if report.convention is None:
+        return None
+    fits = any(fit.fits for fit in report.fits if fit.convention == report.convention)
+    return f"{report.convention} ({'asked for' if report.asked else 'found' if fits else 'the nearest'})"
 
 
 def _plot(report: CrosscheckReport) -> Iterator[str]:

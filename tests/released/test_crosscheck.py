@@ -182,3 +182,30 @@ def test_a_device_that_is_not_there() -> None:
     for device in ("cuda:99", "warp"):
         with pytest.raises(InputError, match=f"device: torch has no float32 on '{device}'"):
             open_library("torch", device, formats.find("float32"))
+
+
+# ---- JAX, where it is installed
+
+
+def test_jax_differentiates_a_scalar() -> None:
+    jax = pytest.importorskip("jax")
+    jnp = jax.numpy
+
+    def candidate(p: Any, t: Any, *, reduction: str) -> Any:
+        known = ~jnp.isnan(t)
+        elements = jnp.where(known, p - jnp.where(known, t, 0.0), 0.0) ** 2
+        if reduction == "none":
+            return elements[known]
+        return elements.sum() if reduction == "sum" else elements.sum() / jnp.maximum(known.sum(), 1)
+
+    report = refloss.crosscheck(candidate, "mse", arrays="jax", dtype="bfloat16")
+    report.raise_for_failures()
+    assert all(found["grad"] in (Verdict.exact, Verdict.expected) for found in report.verdicts.values())
+    assert report.versions["jax"] == jax.__version__
+    halved = refloss.crosscheck(lambda p, t, **params: candidate(p, t, **params) / 2, "mse", arrays="jax")
+    assert {j.figure for j in halved.failures} == {"value", "grad"}
+    if not jax.config.jax_enable_x64:
+        with pytest.raises(InputError, match=r"dtype: JAX has float64 switched off; set .* JAX_ENABLE_X64=1"):
+            open_library("jax", None, formats.find("float64"))
+    with pytest.raises(InputError, match="device: JAX has no 'warp'"):
+        open_library("jax", "warp", formats.find("float32"))
