@@ -9,10 +9,11 @@ import pytest
 
 from refloss.conventions import LOSSES
 from refloss.crosscheck import misread, misread_pointwise
+from refloss.crosscheck.candidates import Returned
 from refloss.crosscheck.cases import Case, cases
 from refloss.crosscheck.formats import find
 from refloss.crosscheck.misread_terms import Reading
-from refloss.crosscheck.mistakes import mistaken, named
+from refloss.crosscheck.mistakes import Explainer, explain, mistaken, named
 from refloss.crosscheck.reference import reference
 from refloss.crosscheck.slips import ALIGNED
 
@@ -131,3 +132,88 @@ def _differs(found: object, right: object) -> bool:
         found[name].shape != right[name].shape or not np.allclose(found[name], right[name], equal_nan=False)
         for name in right
     )
+
+
+def found(case: Case, name: str, *figures: str, noise: float = 0.0, convention: str | None = "intended") -> Returned:
+    """Return some figures of a case as an implementation with a mistake has them, and with roundings of its own."""
+    every = mistaken(name, case, convention if case.loss in LOSSES else None)
+    assert every is not None
+    random = np.random.default_rng(2)
+    given = {
+        key: every[key] * (1 + noise * random.uniform(-1, 1, every[key].shape)) if key != "shift" else every[key]
+        for key in figures or every
+    }
+    return Returned(given, dict.fromkeys(given, "float32"))
+
+
+@pytest.mark.parametrize("loss", [*LOSSES, *POINTWISE_LOSSES])
+def test_a_mistake_is_named_from_value_and_gradient(loss: str) -> None:
+    """Of the mistakes that change this one case, most are named, and none by the name of another that differs."""
+    case, form = generic(loss), find("float32")
+    convention = "intended" if loss in LOSSES else None
+    rightly = 0
+    tried = list(named(loss))[:: 4 if loss in LOSSES else 1]  # each is compared with all: squares add up
+    for name in tried:
+        figures = mistaken(name, case, convention)
+        if not _differs(figures, mistaken_nothing(case)):
+            continue
+        returned = found(case, name, "value", "grad", noise=2.0**-23, convention=convention)
+        fitting = Explainer(convention, form).fitting(case, returned)
+        assert not fitting or name in fitting, (name, fitting)
+        rightly += name in fitting
+    assert rightly >= 12
+
+
+def mistaken_nothing(case: Case) -> object:
+    if case.loss in LOSSES:
+        return misread.aligned(case, LOSSES[case.loss]["intended"], Reading())
+    return misread_pointwise.pointwise(case, misread_pointwise.Reading())
+
+
+def test_a_right_result_is_consistent_with_no_mistake() -> None:
+    form = find("float32")
+    for loss in (*LOSSES, *POINTWISE_LOSSES):
+        case = generic(loss)
+        right = mistaken_nothing(case)
+        assert isinstance(right, dict)
+        returned = Returned(right, dict.fromkeys(right, "float32"))
+        assert explain(case, returned, "intended" if loss in LOSSES else None, form) == ""
+
+
+def test_a_mistake_that_the_list_does_not_have_is_not_named() -> None:
+    case, form = generic("masked_dos"), find("float32")
+    right = mistaken_nothing(case)
+    assert isinstance(right, dict)
+    for factor in (1.001, 0.3, 1.5):
+        returned = Returned({name: factor * right[name] for name in ("value", "grad")}, {})
+        assert explain(case, returned, "intended", form) == ""
+
+
+def test_the_run_is_explained_by_what_accounts_for_most_of_it() -> None:
+    form = find("float32")
+    explainer = Explainer("intended", form)
+    for seed in range(4):
+        case = generic("masked_dos", seed)
+        said = explainer.explain(case, found(case, "mask inverted", "value", "grad"))
+        assert "mask inverted" in said
+    case = generic("masked_dos", 9)
+    explainer.explain(case, found(case, "weights swapped", "value"))
+    assert explainer.best() == ("mask inverted",)
+    assert explainer.summary() == "4 of 5 failures are consistent with: mask inverted"
+
+
+def test_a_gradient_that_is_wrong_beside_a_right_value_is_named() -> None:
+    case, form = generic("masked_dos"), find("float32")
+    name = "gradient of the running sum not reversed"
+    assert explain(case, found(case, name), "intended", form) == f"consistent with: {name}"
+
+
+def test_the_shift_that_was_taken_is_believed() -> None:
+    """With its shift given, an implementation that aligns wrongly is told from one that sums wrongly."""
+    told = Explainer("intended", find("float32"))
+    for seed in range(6):
+        case = generic("masked_dos", seed)
+        returned = found(case, "no alignment", "value", "shift", "grad")
+        if not np.array_equal(returned.figures["shift"], reference(case, "intended").shift):
+            told.explain(case, returned)
+    assert told.best() == ("no alignment",)

@@ -325,8 +325,9 @@ def _best(
 
 
 def _explained(attempt: Attempt, judged: Sequence[Judgement], explainer: Explainer) -> str:
-    """Return what a case is consistent with: where figures are off, and not merely of another shape or type."""
-    if not any(judgement.verdict is Verdict.outside_bound for judgement in judged):
+    """Return what a case is consistent with: where figures are off, not merely of another shape or type, nor NaN."""
+    verdicts = {judgement.verdict for judgement in judged}
+    if Verdict.outside_bound not in verdicts or Verdict.not_finite in verdicts:  # what is left of NaN proves little
         return ""
     return explainer.explain(attempt.case, _readable(attempt.returned, judged))
 
