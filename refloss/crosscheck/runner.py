@@ -6,7 +6,7 @@ import math
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -34,6 +34,10 @@ _VALUES: Final = RIGHT | {Verdict.outside_bound, Verdict.not_finite}
 _EXPLAINED: Final = 40
 """Wrong cases that an explanation is looked for: it costs more than the verdict, and repeats itself."""
 
+_PATIENCE: Final = 6
+_HASTY: Final = 3
+"""After so many wrong cases, so many equivalent shifts are tried for each structure: the candidate is wrong already."""
+
 _TRIED: Final = 8
 """Wrong cases that tell which convention a candidate is nearest to, where it is right under none."""
 
@@ -47,6 +51,8 @@ class Rules:
     format: Format
     accumulate: Format
     deterministic: bool = False
+    wrong: Counter[str] = field(default_factory=Counter)
+    """By convention, the cases found wrong so far."""
 
 
 class Attempt:
@@ -74,10 +80,12 @@ class Attempt:
         name = _name(convention)
         if name not in self._judged:
             arithmetic = self.rules.format, self.rules.accumulate
-            found = judge(self.case, self.returned, convention, *arithmetic)
+            tried = None if self.rules.wrong[name] < _PATIENCE else _HASTY
+            found = judge(self.case, self.returned, convention, *arithmetic, tried=tried)
             if self.again is not None:
-                other = judge(self.case, self.again, convention, *arithmetic)
+                other = judge(self.case, self.again, convention, *arithmetic, tried=tried)
                 found = _worse(found, other) + [self._differing(figure) for figure in self.racing]
+            self.rules.wrong[name] += any(judgement.verdict is Verdict.outside_bound for judgement in found)
             self._judged[name] = _missing(found, given)
         return self._judged[name]
 

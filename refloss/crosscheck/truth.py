@@ -41,8 +41,16 @@ class Finding:
 class Truth:
     """The golden figures of a case and their tolerances, at the best shifts and at others."""
 
-    def __init__(self, case: Case, convention: str | Convention | None, format: Format, accumulate: Format) -> None:  # noqa: A002
+    def __init__(
+        self,
+        case: Case,
+        convention: str | Convention | None,
+        format: Format,  # noqa: A002
+        accumulate: Format,
+        tried: int | None = None,
+    ) -> None:
         self.case, self.convention, self.format, self.accumulate = case, convention, format, accumulate
+        self.tried = tried
         self.golden = golden = reference(case, convention)
         self.aligned = golden.shift is not None
         self._goldens: dict[bytes, Golden] = {}

@@ -47,6 +47,8 @@ def judge(
     convention: str | Convention | None,
     format: Format,  # noqa: A002
     accumulate: Format,
+    *,
+    tried: int | None = None,
 ) -> list[Judgement]:
     """Judge what was returned for a case under one convention.
 
@@ -58,6 +60,8 @@ def judge(
         None for the pointwise losses.
     format, accumulate : Format
         What the candidate computes and what it sums in.
+    tried : int, optional
+        At how many equivalent shifts, at most, to look for figures whose shift is not told. Without it at all of them.
 
     Returns
     -------
@@ -72,7 +76,7 @@ def judge(
     judged = [_said(case, name, Verdict.wrong_dtype, f"found {what}") for name, what in returned.garbage.items()]
     if returned.modified_inputs:
         judged.append(_said(case, "inputs", Verdict.modified_inputs, f"it wrote to {_and(returned.modified_inputs)}"))
-    truth = Truth(case, convention, format, accumulate)
+    truth = Truth(case, convention, format, accumulate, tried)
     readable: dict[str, AnyArray] = {}
     for name in FIGURES:
         if name not in returned.figures:
@@ -200,7 +204,9 @@ def _taken(
     golden = truth.golden.shift
     assert golden is not None
     rows = {name: values for name, values in found.items() if name != "value" or not truth.reduced}
-    options = [np.concatenate([[best], some[some != best]]) for best, some in zip(golden, allowed, strict=True)]
+    options = [
+        np.concatenate([[best], some[some != best]])[: truth.tried] for best, some in zip(golden, allowed, strict=True)
+    ]
     fits: list[list[int]] = [[] for _ in options]
     taken = golden
     for k in range(max(map(len, options)) if rows else 0):
@@ -212,6 +218,8 @@ def _taken(
         taken = np.array([some[0] if some else best for some, best in zip(fits, golden.tolist(), strict=True)])
         if all(fits) and _value_fits(truth, found, dtypes, form, taken):
             break
+        if any(k + 1 == len(some) and not right for some, right in zip(options, fits, strict=True)):
+            break  # a structure that is right at none of its shifts: the case is wrong, whatever the others took
     return taken, [np.array(some) if some else options[b] for b, some in enumerate(fits)]
 
 
