@@ -47,10 +47,10 @@ class Truth:
         convention: str | Convention | None,
         format: Format,  # noqa: A002
         accumulate: Format,
-        tried: int | None = None,
     ) -> None:
         self.case, self.convention, self.format, self.accumulate = case, convention, format, accumulate
-        self.tried = tried
+        self.tried: int | None = None
+        """At how many equivalent shifts to look for figures whose shift is not told."""
         self.golden = golden = reference(case, convention)
         self.aligned = golden.shift is not None
         self._goldens: dict[bytes, Golden] = {}

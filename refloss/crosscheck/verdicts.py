@@ -76,7 +76,8 @@ def judge(
     judged = [_said(case, name, Verdict.wrong_dtype, f"found {what}") for name, what in returned.garbage.items()]
     if returned.modified_inputs:
         judged.append(_said(case, "inputs", Verdict.modified_inputs, f"it wrote to {_and(returned.modified_inputs)}"))
-    truth = Truth(case, convention, format, accumulate, tried)
+    truth = Truth(case, convention, format, accumulate)
+    truth.tried = tried
     readable: dict[str, AnyArray] = {}
     for name in FIGURES:
         if name not in returned.figures:
