@@ -147,7 +147,8 @@ def test_masked_dos_expands_as_in_its_own_releases(release: str, tmp_path: Path)
         "loss: {mtt::dos: {type: masked_dos, weight: 3, grad_weight: 0, int_weight: 0, extra_targets: 0}, mtt::b: mae}",
     ):
         options = completed(read(text, tmp_path))
-        assert expand_loss(options) == (found := expand(options, module))
+        found = expand(options, module)
+        assert expand_loss(options) == found
         # In the order of the expansion, which is that of a set of names: another one in every process.
         built = dict(zip(found, build(found, wheels.loss_module(release)), strict=True))
         assert type(built["mtt::dos"]).__name__ == "MaskedDOSLoss"
