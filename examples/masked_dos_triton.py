@@ -10,8 +10,8 @@
 # set TRITON_INTERPRET=1.
 #
 # What was run: these kernels in the interpreter of Triton 3.9.0, on a CPU, in float64 and float32, through all cases of
-# the core suite: right in all. And the compiler, for compute capability 9.0 and inputs of float64, float32, bfloat16 and
-# float16: it makes a binary of each. What was not run: these binaries, for want of a GPU.
+# the core suite: right in all. And the compiler, for compute capability 9.0 and inputs of float64, float32, bfloat16
+# and float16: it makes a binary of each. What was not run: these binaries, for want of a GPU.
 
 # %%
 import os
