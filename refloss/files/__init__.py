@@ -1,13 +1,22 @@
-"""Data sets on disk: one reader per format, each giving the same `Dataset`, and outputs that are whole or absent."""
+"""Data sets on disk: one module per format, each giving the same `Contents`, and outputs that are whole or absent.
+
+A format's module has ``read(argument, path, quantities) -> Contents`` and, where it can be written,
+``write(argument, path, contents)``; `refloss.files.formats` finds the module by what a file holds, and by its ending.
+Units are those of the file. Signs and factors of gradients are metatrain's: ``positions`` is minus the forces (eV/Å)
+and has a row an atom, ``strain`` is the stress times the volume, or minus the virial (eV). (docs/files.md)
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, Literal
 
-Data = Mapping[str, Mapping[str, Any]]
-"""Target to ``{"values": array, "<gradient>": array, …}``; a reader may read an array only when it is asked for."""
+from refloss.results import Floats, Integers
+
+Data = Mapping[str, Any]
+"""Name to ``{"values": array, "<gradient>": array, …}`` or to a TensorMap (see `refloss.files.tensormap`); a reader may
+read an array only when it is asked for."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,3 +34,76 @@ class Dataset:
     predictions: Data
     targets: Data
     extra_data: Data
+
+
+@dataclass(frozen=True, eq=False)
+class Structures:
+    """The B structures of a data set, as far as the file tells.
+
+    Attributes
+    ----------
+    num_atoms : (B,) int64
+        The number of atoms of each.
+    types : (sum of num_atoms,) int64 or None
+        Atomic numbers, structure after structure.
+    positions : (sum of num_atoms, 3) float64 or None
+        In the file's unit of length (Å).
+    cells : (B, 3, 3) float64 or None
+        A row a lattice vector; zero where there is none.
+    """
+
+    num_atoms: Integers
+    types: Integers | None = None
+    positions: Floats | None = None
+    cells: Floats | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Contents:
+    """What a file holds: its data by name, and its structures where it has them."""
+
+    data: Data
+    structures: Structures | None = None
+
+
+@dataclass(frozen=True)
+class GradientSource:
+    """Where a file has the gradient of an energy, and as what.
+
+    Attributes
+    ----------
+    kind : "forces", "stress", "virial" or "gradient"
+        What the numbers are: minus the gradient by positions, the gradient by strain over the volume, minus the
+        gradient by strain, or the gradient as it is.
+    key : str
+        The name that it has in the file.
+    """
+
+    kind: Literal["forces", "stress", "virial", "gradient"]
+    key: str
+
+
+@dataclass(frozen=True)
+class Quantity:
+    """A target, or extra data, as options describe it; formats that describe their data themselves need the name alone.
+
+    Attributes
+    ----------
+    name : str
+        What refloss calls it: the target's name, or ``<target>_mask``.
+    key : str
+        The name that it has in the file.
+    per_atom : bool or None
+        A row an atom, or a row a structure; None where the file is to tell.
+    row : tuple of int or None
+        The shape of one row, components and properties: ``(4606,)`` of a density of states. None where the file is to
+        tell.
+    gradients : mapping
+        ``positions`` and ``strain`` to their sources, for energies.
+    """
+
+    name: str
+    key: str
+    per_atom: bool | None = None
+    row: tuple[int, ...] | None = None
+    gradients: Mapping[str, GradientSource] = field(default_factory=dict)
