@@ -2,7 +2,6 @@
 
 Both are edits of one text, `crosscheck_candidate`: the harness must catch every mutant and spare every variant.
 
-
 `crosscheck_campaign` runs them all and writes docs/crosscheck_mutants.md.
 """
 
@@ -17,6 +16,8 @@ from functools import cached_property
 from pathlib import Path
 from types import ModuleType
 from typing import Any
+
+from refloss.crosscheck.judgements import Verdict
 
 SOURCE = Path(__file__).with_name("crosscheck_candidate.py").read_text(encoding="utf-8")
 
@@ -344,9 +345,9 @@ def truths_kept() -> Iterator[None]:
 
 
 def caught_by(report: Any) -> Iterator[tuple[str, str, str]]:
-    """Give case, figure and verdict of what was found wrong; nothing where another convention would fit."""
-    if not any(fit.fits for fit in report.fits):
-        for judgement in report.failures:
+    """Give case, figure and verdict of what was found wrong; not what another convention would explain."""
+    for judgement in report.failures:
+        if judgement.verdict != Verdict.other_convention:
             yield judgement.case, judgement.figure, str(judgement.verdict)
 
 
