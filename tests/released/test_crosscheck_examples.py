@@ -54,12 +54,15 @@ def test_jax() -> None:
 @needs_triton
 def test_triton_in_its_interpreter() -> None:
     """The interpreter is chosen when the kernels are made: in a process of its own."""
+    candidate = f"{FOLDER / 'masked_dos_triton.py'}:masked_dos"
+    options = ["--loss", "masked_dos", "--dtype", "float32", "--arrays", "torch", "--convention", "intended"]
     done = subprocess.run(
-        [sys.executable, "-m", "refloss", "crosscheck", f"{FOLDER / 'masked_dos_triton.py'}:masked_dos", "--loss"]
-        + ["masked_dos", "--dtype", "float32", "--arrays", "torch", "--convention", "intended"],
+        [sys.executable, "-m", "refloss", "crosscheck", candidate, *options],
         env=os.environ | {"TRITON_INTERPRET": "1", "CUDA_VISIBLE_DEVICES": ""},
-        capture_output=True, text=True, check=False,
-    )  # fmt: skip
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     assert "right under intended" in done.stdout
 
