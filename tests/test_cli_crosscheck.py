@@ -107,6 +107,10 @@ def test_expected_failures_end_well(folder: Path, capsys: pytest.CaptureFixture[
         (["port.py:right", "--loss", "mse", "--dtype", "half"], "dtype: found 'half'"),
         (["port.py:right", "--loss", "mse", "--param", "reduction"], "--param: found 'reduction', expected NAME=VALUE"),
         (["port.py:right", "--loss", "mse", "--param", "reduction=mena"], "reduction: found 'mena'"),
+        (
+            ["port.py:right", "--loss", "mse", "--param", "reduction=[1"],
+            "--param reduction: found '[1', expected a num",
+        ),
         (["port.py:right", "--loss", "mse", "--param", "reduction=sum", "--param", "reduction=sum"], "twice"),
         (["port.py:right_without_keyword", "--loss", "mse"], "candidate: it does not take reduction"),
         (["port.py:right", "--loss", "mse", "--json", "no/where.json"], "--json: no/where.json cannot be written"),

@@ -350,15 +350,15 @@ def test_a_wrong_candidate_is_wrong_and_its_mistake_named() -> None:
 
 
 class Sometimes:
-    """The golden mse, with something else in every third call."""
+    """The golden mse, with something else in every third call, or in every second: that of the second run."""
 
-    def __init__(self, otherwise: Any) -> None:
-        self.calls, self.otherwise = 0, otherwise
+    def __init__(self, otherwise: Any, every: int = 3) -> None:
+        self.calls, self.otherwise, self.every = 0, otherwise, every
 
     def __call__(self, p: Any, t: Any, *, reduction: str) -> Any:
         self.calls += 1
         right = crosscheck_golden.mse(p, t, reduction=reduction)
-        return self.otherwise(p, t, right) if self.calls % 3 == 0 else right
+        return self.otherwise(p, t, right) if self.calls % self.every == 0 else right
 
 
 def fail(p: Any, t: Any, right: Any) -> Any:
@@ -407,6 +407,24 @@ def test_two_runs_that_differ_are_a_remark_unless_they_must_not() -> None:
         assert "two runs differ in" in report.summary()
     report = check(Sometimes(lambda p, t, right: right | {"value": right["value"] + 1}), "mse")
     assert {j.verdict for j in report.failures} == {Verdict.outside_bound}  # wrong in the second run alone, too
+
+
+def test_what_a_second_run_does_not_return_or_writes_to_is_found() -> None:
+    def forgets(p: Any, t: Any, right: Any) -> Any:
+        return {"value": right["value"]}
+
+    def scribbles(p: Any, t: Any, right: Any) -> Any:
+        if p.flags.writeable:
+            p[:] = 0
+        return right
+
+    for second, verdict in (
+        (lambda p, t, right: None, Verdict.wrong_dtype),
+        (forgets, Verdict.not_given),
+        (scribbles, Verdict.modified_inputs),
+    ):
+        report = check(Sometimes(second, every=2), "mse")
+        assert verdict in {judgement.verdict for judgement in report.failures}
 
 
 def test_nothing_that_can_be_judged_is_not_right() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import sys
 import time
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ import pytest
 from refloss.crosscheck import formats
 from refloss.crosscheck.candidates import Returned, call, keywords_to_leave_out, load
 from refloss.crosscheck.cases import Case
-from refloss.crosscheck.libraries import open_library
+from refloss.crosscheck.libraries import NumPy, open_library
 from refloss.errors import InputError
 
 RNG = np.random.default_rng(5)
@@ -145,12 +146,87 @@ def test_leaving_the_process_is_an_exception_like_others() -> None:
     assert called(lambda p, t, m, **_: sys.exit(3), timeout=60.0).error.startswith("SystemExit: 3")
 
 
-def test_an_interrupt_is_not_swallowed() -> None:
+@pytest.mark.parametrize("timeout", [None, 60.0])
+def test_an_interrupt_is_not_swallowed(timeout: float | None) -> None:
     def interrupted(p: Any, t: Any, m: Any, *, reduction: str) -> Any:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        called(interrupted)
+        called(interrupted, timeout=timeout)
+
+
+class Outcome(BaseException):
+    """As test frameworks have them: no Exception."""
+
+
+class MuteError(Exception):
+    """One that cannot say what it is."""
+
+    def __str__(self) -> str:
+        raise RuntimeError
+
+
+class Lazy(Mapping[str, Any]):
+    """A mapping whose figures fail when they are read."""
+
+    def __getitem__(self, name: str) -> Any:
+        raise MuteError
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(["value"])
+
+    def __len__(self) -> int:
+        return 1
+
+
+@pytest.mark.parametrize("timeout", [None, 60.0])
+@pytest.mark.parametrize("error", [Outcome("over"), GeneratorExit(), MuteError()])
+def test_whatever_is_raised_is_the_finding(error: BaseException, timeout: float | None) -> None:
+    def broken(p: Any, t: Any, m: Any, *, reduction: str) -> Any:
+        raise error
+
+    found = called(broken, timeout=timeout)
+    assert not found.timed_out
+    assert str(found.error).startswith(type(error).__name__)
+    assert str(called(lambda p, t, m, **_: Lazy(), timeout=timeout).error).startswith("MuteError (")
+
+
+def test_what_an_exception_says_can_be_shown_and_written() -> None:
+    def broken(p: Any, t: Any, m: Any, *, reduction: str) -> Any:
+        raise ValueError("\x1b[2Jfile \udcff")
+
+    error = called(broken).error
+    assert str(error).startswith("ValueError: \\x1b[2Jfile \\udcff (")
+    assert str(error).encode()
+    assert list(called(lambda p, t, m, **_: {"\udcff": 1.0}).garbage) == ["\\udcff"]
+
+
+def test_how_a_candidate_treats_errors_of_arithmetic_is_its_own_affair() -> None:
+    def strict(p: Any, t: Any, m: Any, *, reduction: str) -> Any:
+        np.seterr(all="raise")
+        return 0.0
+
+    before = np.geterr()
+    called(strict)
+    assert np.geterr() == before
+
+
+@pytest.mark.parametrize(("works", "said"), [(0, "before the call"), (3, "after the call")])
+def test_a_device_that_has_broken_is_no_end_of_the_run(works: int, said: str) -> None:
+    """As after an illegal access on a GPU: whatever is asked of it fails; here all but the first few readings."""
+
+    class Broken(NumPy):
+        readings = 0
+
+        def bits(self, owner: Any) -> bytes:
+            self.readings += 1
+            if self.readings > works:
+                raise RuntimeError("an illegal memory access was encountered")
+            return super().bits(owner)
+
+    found = call(total, case(), Broken(None, formats.find("float32")), grad=False)
+    assert str(found.error).startswith(f"{said}, its arrays: RuntimeError: an illegal memory access")
+    assert not found.figures
 
 
 def test_a_call_that_takes_too_long_is_left_behind() -> None:
@@ -212,6 +288,7 @@ def test_keywords_that_are_fixed_need_not_be_taken() -> None:
 def test_candidates_are_loaded_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "mine.py").write_text("class Loss:\n    def call(p, t): return 1.0\nnumber = 3\n", encoding="utf-8")
     (tmp_path / "broken.py").write_text("1 / 0\n", encoding="utf-8")
+    (tmp_path / "script.py").write_text("import sys\nsys.exit(0)\n", encoding="utf-8")  # 0 would say: right
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", [entry for entry in sys.path if entry])
     assert load("crosscheck_golden:mse") is crosscheck_golden.mse
@@ -224,6 +301,7 @@ def test_candidates_are_loaded_by_name(tmp_path: Path, monkeypatch: pytest.Monke
         "mine:Lost": r"found no 'Lost' in mine \(did you mean 'Loss'\?\)",
         "mine:number": "mine:number is a int, expected a callable",
         "broken:f": "importing broken raised ZeroDivisionError",
+        "script:f": "importing script raised SystemExit: 0",
         "none.py:f": "found no file none.py",
     }.items():
         with pytest.raises(InputError, match=f"candidate: .*{message}"):

@@ -157,7 +157,8 @@ def test_results_may_be_numbers_lists_and_strings(read):
         figures = results[case.id]
         numbers = vectors.decode(figures["value"])
         figures["value"] = f"{numbers[0]:.17g}" if case.params["reduction"] != "none" else numbers.tolist()
-        figures["grad"] = vectors.decode(figures["grad"]).reshape(case.predictions.shape).tolist()
+        rows = np.array(figures["grad"].split()).reshape(case.predictions.shape)  # hexadecimal, each in its own string
+        figures["grad"] = rows.tolist()
     assert recorded.check(results, [found])[0].ok
 
 
@@ -168,6 +169,10 @@ BAD: dict[str, tuple[Callable[[dict[str, Any]], Any], str]] = {
     "ragged": (lambda r: r[next(iter(r))].update(grad=[[1.0], [1.0, 2.0]]), "grad: found no numbers"),
     "terms that are no object": (lambda r: r[next(iter(r))].update(terms=[1.0]), "terms: found list"),
     "nothing": (lambda r: r.clear(), "results: found none"),
+    "more than float64 holds": (lambda r: r[next(iter(r))].update(value="0x1p99999"), "beyond what float64 holds"),
+    "an integer that it does not hold": (lambda r: r[next(iter(r))].update(value=10**400), "found no numbers"),
+    "digits in groups": (lambda r: r[next(iter(r))].update(value="1_0"), "found no numbers.*'1_0'"),
+    "true": (lambda r: r[next(iter(r))].update(value=True), "found no numbers: true and false"),
 }
 
 
@@ -178,6 +183,34 @@ def test_bad_results_are_answered(read, name):
     BAD[name][0](results)
     with pytest.raises(InputError, match=BAD[name][1]):
         recorded.check(results, [found])
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ('{"a": {"value": 1.0}, "a": {"value": 2.0}}', "the key 'a' is there twice"),
+        ('{"a": {"value": 1.0, "value": 2.0}}', "the key 'value' is there twice"),
+        ("[" * 100_000, "recursion"),
+        (f'{{"a": {{"value": {"9" * 5000}}}}}', "4300 digits"),
+        ("{", "Expecting property name"),
+    ],
+    ids=["a case twice", "a figure twice", "deep", "a long integer", "not whole"],
+)
+def test_results_that_are_no_json_or_say_two_things_are_answered(tmp_path, text, said):
+    path = tmp_path / "results.json"
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(InputError, match=f"cannot be read as JSON: .*{said}"):
+        recorded.read_results(path)
+
+
+def test_shifts_that_no_integer_holds_are_wrong_and_no_more(read):
+    found = read["masked_dos-float32"]
+    results = golden_results(found, "documented")
+    case = next(iter(results))
+    for word in ("1e300", "inf", "nan"):
+        results[case]["shift"] = " ".join([word] * len(results[case]["shift"].split()))
+        (report,) = recorded.check(results, [found], convention="documented")
+        assert report.verdicts[case]["shift"] is Verdict.wrong_dtype
 
 
 def edited(folder: Path, change: Callable[[dict[str, Any]], Any]) -> Path:

@@ -87,12 +87,16 @@ def _params(words: list[str]) -> dict[str, object]:
             raise InputError(f"--param: found {word!r}, expected NAME=VALUE")
         if name in params:
             raise InputError(f"--param: found {name} twice, expected each name once")
-        params[name] = _value(text)
+        params[name] = _value(name, text)
     return params
 
 
-def _value(text: str) -> object:
+def _value(name: str, text: str) -> object:
     try:
         return float(text)
     except ValueError:
+        pass
+    try:
         return yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise InputError(f"--param {name}: found {text!r}, expected a number or a word") from error

@@ -39,6 +39,9 @@ FIGURES: Final = ("value", "per_structure", "shift", *(f"terms.{term}" for term 
 
 _KEYS: Final = ("value", "per_structure", "shift", "terms", "grad")
 
+_OUTCOME: Final = ("dtypes", "garbage", "error", "grad_error", "timed_out", "modified_inputs")
+"""What of two calls is to be the same, beside the figures: `dtypes` has their names."""
+
 Candidate = Callable[..., Any]
 
 
@@ -78,6 +81,10 @@ class Returned:
         """Return for each figure that both have whether it has the same bits; NaN is like NaN."""
         both = [name for name in self.figures if name in other.figures]
         return {name: _bits(self.figures[name]) == _bits(other.figures[name]) for name in both}
+
+    def alike(self, other: Returned) -> bool:
+        """Return whether all but the figures' bits, and the time it took, is the same."""
+        return all(getattr(self, name) == getattr(other, name) for name in _OUTCOME)
 
 
 def load(name: str) -> Candidate:
@@ -160,8 +167,11 @@ def call(
     if case.mask is not None:
         named["mask"] = case.mask
     gaps, read_only = "NonContiguous" in case.flags, "ReadOnly" in case.flags
-    arrays = {name: library.array(values, gaps=gaps, read_only=read_only) for name, values in named.items()}
-    before = {name: library.bits(owner) for name, (_, owner) in arrays.items()}
+    try:
+        arrays = {name: library.array(values, gaps=gaps, read_only=read_only) for name, values in named.items()}
+        before = {name: library.bits(owner) for name, (_, owner) in arrays.items()}
+    except Exception as error:  # noqa: BLE001 - a device that an earlier call has broken does nothing any more
+        return Returned({}, {}, error=f"before the call, its arrays: {_told(error)}")
     inputs = [view for view, _ in arrays.values()]
     if grad:
         inputs[0] = library.leaf(inputs[0])
@@ -170,26 +180,30 @@ def call(
     def of(predictions: Any) -> Any:
         return candidate(predictions, *inputs[1:], **params)
 
-    with warnings.catch_warnings(), library.settings():
+    with warnings.catch_warnings(), np.errstate(), library.settings():  # whatever a candidate makes of these
         warnings.simplefilter("ignore")  # what a candidate warns of is between it and its user
         start = time.perf_counter()
         returned = _in_time(lambda: _call(of, inputs[0], library, grad), timeout)
         seconds = time.perf_counter() - start
     if returned is None:
         return Returned({}, {}, timed_out=True, seconds=seconds)
-    modified = tuple(name for name, (_, owner) in arrays.items() if library.bits(owner) != before[name])
+    try:
+        modified = tuple(name for name, (_, owner) in arrays.items() if library.bits(owner) != before[name])
+    except Exception as error:  # noqa: BLE001 - likewise
+        return Returned({}, {}, error=f"after the call, its arrays: {_told(error)}", seconds=seconds)
     return Returned(**returned, modified_inputs=modified, seconds=seconds)
 
 
 def _call(of: Callable[[Any], Any], predictions: Any, library: NumPy, grad: bool) -> dict[str, Any]:
+    garbage: dict[str, str] = {}
     try:
-        answer = of(predictions)
-    except (Exception, SystemExit) as error:  # noqa: BLE001 - whatever a candidate raises is the finding
+        parts = dict(_parts(of(predictions), garbage))
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # noqa: BLE001 - whatever a candidate raises is the finding
         return {"figures": {}, "dtypes": {}, "error": _told(error)}
     figures: dict[str, AnyArray] = {}
     dtypes: dict[str, str] = {}
-    garbage: dict[str, str] = {}
-    parts = dict(_parts(answer, garbage))
     grad_error = None
     if grad and "grad" not in parts and "value" in parts:
         try:
@@ -223,13 +237,15 @@ def _parts(answer: Any, garbage: dict[str, str]) -> Iterator[tuple[str, Any]]:
                 if term in TERMS:
                     yield f"terms.{term}", figure
                 else:
-                    garbage[f"terms.{term}"] = f"no term, expected any of {', '.join(TERMS)}{_near(term, TERMS)}"
+                    garbage[_printable(f"terms.{term}")] = (
+                        f"no term, expected any of {', '.join(TERMS)}{_near(term, TERMS)}"
+                    )
         elif key == "terms":
             garbage["terms"] = f"a {type(part).__name__}, expected a mapping with any of {', '.join(TERMS)}"
         elif key in _KEYS:
             yield key, part
         else:
-            garbage[str(key)] = f"no figure, expected any of {', '.join(_KEYS)}{_near(key, _KEYS)}"
+            garbage[_printable(str(key))] = f"no figure, expected any of {', '.join(_KEYS)}{_near(key, _KEYS)}"
     if not answer:
         garbage["return"] = f"an empty mapping, expected any of {', '.join(_KEYS)}"
 
@@ -238,11 +254,22 @@ def _in_time(work: Callable[[], dict[str, Any]], timeout: float | None) -> dict[
     """Return what `work` returns; None where it takes more than `timeout` seconds."""
     if timeout is None:
         return work()
-    done: list[dict[str, Any]] = []
-    thread = threading.Thread(target=lambda: done.append(work()), daemon=True, name="refloss candidate")
+    done: list[dict[str, Any] | KeyboardInterrupt] = []
+
+    def collect() -> None:
+        try:
+            done.append(work())
+        except KeyboardInterrupt as interrupt:
+            done.append(interrupt)
+
+    thread = threading.Thread(target=collect, daemon=True, name="refloss candidate")
     thread.start()
     thread.join(timeout)
-    return done[0] if done else None
+    if not done:
+        return None
+    if isinstance(done[0], KeyboardInterrupt):
+        raise done[0]
+    return done[0]
 
 
 def _module(name: str) -> Any:
@@ -256,7 +283,7 @@ def _module(name: str) -> Any:
         raise InputError(f"candidate: {name} cannot be imported: {error}") from error
     except InputError:
         raise
-    except Exception as error:  # somebody else's module: whatever it raises on import is the answer
+    except (Exception, SystemExit) as error:  # somebody else's module: whatever it raises on import is the answer
         raise InputError(f"candidate: importing {name} raised {_told(error)}") from error
 
 
@@ -276,10 +303,18 @@ def _near(key: Any, known: tuple[str, ...]) -> str:
 
 def _told(error: BaseException) -> str:
     """Return the kind of an exception, its first line, and where it came from."""
-    lines = str(error).strip().splitlines()
+    try:
+        lines = str(error).strip().splitlines()
+    except Exception:  # noqa: BLE001 - an exception that cannot say what it is
+        lines = []
     frames = traceback.extract_tb(error.__traceback__)
     where = f" ({Path(frames[-1].filename).name}, line {frames[-1].lineno})" if frames else ""
-    return f"{type(error).__name__}{': ' + lines[0] if lines else ''}{where}"
+    return _printable(f"{type(error).__name__}{': ' + lines[0] if lines else ''}{where}")
+
+
+def _printable(text: str) -> str:
+    """Return text that a terminal shows and UTF-8 holds: controls and lone surrogates as escapes."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def _bits(array: AnyArray) -> tuple[tuple[int, ...], bytes]:

@@ -7,7 +7,6 @@ spaces between; arrays may be flat, in C order.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -21,7 +20,7 @@ from refloss.crosscheck.cases import Case
 from refloss.crosscheck.formats import Format, quantise
 from refloss.crosscheck.report import CrosscheckReport
 from refloss.crosscheck.runner import run_recorded
-from refloss.crosscheck.vectors import Vectors, decode
+from refloss.crosscheck.vectors import Vectors, decode, read_json
 from refloss.errors import InputError, did_you_mean
 from refloss.results import Floats
 
@@ -36,10 +35,7 @@ def read_results(path: Path) -> Results:
     InputError
         It cannot be read, or is not an object of objects.
     """
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise InputError(f"{path}: cannot be read as JSON: {error}") from error
+    found = read_json(path)
     if not isinstance(found, dict) or not all(isinstance(figures, dict) for figures in found.values()):
         raise InputError(f'{path}: expected {{case id: {{"value": number, …}}, …}}')
     return found
@@ -102,7 +98,7 @@ def _returned(case: Case, given: Mapping[str, Any], form: Format) -> Returned:
         if name not in FIGURES:
             raise InputError(f"results: {case.id}: found {name!r}, expected some of {', '.join(FIGURES)}{_near(name)}")
         numbers = _shaped(_numbers(f"{case.id}: {name}", value), _shape(case, name))
-        if name == "shift" and (np.rint(numbers) == numbers).all():
+        if name == "shift" and (np.rint(numbers) == numbers).all() and (np.abs(numbers) < 2.0**53).all():
             figures[name], dtypes[name] = numbers.astype(np.int64), "int64"
         else:
             figures[name], dtypes[name] = numbers, _narrowest(numbers, form)
@@ -115,8 +111,15 @@ def _near(name: str) -> str:
 
 def _numbers(what: str, value: Any) -> Floats:
     try:
-        return decode(value) if isinstance(value, str) else np.asarray(value, dtype=np.float64)
-    except (ValueError, TypeError) as error:
+        if isinstance(value, str):
+            return decode(value)
+        array = np.asarray(value)
+        if array.dtype.kind == "U":
+            return decode(" ".join(array.ravel().tolist())).reshape(array.shape)
+        if array.dtype.kind == "b":
+            raise ValueError("true and false")
+        return array.astype(np.float64)
+    except (ValueError, TypeError, OverflowError) as error:
         raise InputError(f"results: {what}: found no numbers: {error}") from error
 
 

@@ -71,8 +71,7 @@ class Attempt:
         self.case, self.returned, self.rules = case, returned, rules
         same = {} if again is None else returned.same_bits(again)
         self.racing = tuple(name for name, alike in same.items() if not alike)
-        otherwise = again is not None and (self.racing or again.timed_out or again.error is not None)
-        self.again = again if otherwise else None
+        self.again = again if again is not None and (self.racing or not returned.alike(again)) else None
         self._judged: dict[str, list[Judgement]] = {}
 
     def judged(self, convention: Convention | None, given: Mapping[str, int]) -> list[Judgement]:

@@ -79,7 +79,7 @@ def read(folder: Path) -> list[Vectors]:
     """
     found = []
     for path in _paths(folder):
-        data = _json(path)
+        data = read_json(path)
         wrong = next(_unfit(data), None)
         if wrong is not None:
             raise InputError(f"{path}: {wrong}")
@@ -103,7 +103,7 @@ def lint(folder: Path) -> list[str]:
     seen: Counter[str] = Counter()
     for path in _paths(folder):
         try:
-            data = _json(path)
+            data = read_json(path)
         except InputError as error:
             wrong.append(str(error))
             continue
@@ -113,6 +113,20 @@ def lint(folder: Path) -> list[str]:
             seen.update(case["id"] for case in data["cases"])
             wrong += [f"{path.name}: {line}" for line in _lint_file(path, data)]
     return wrong + [f"{name}: {count} cases have this id" for name, count in seen.items() if count > 1]
+
+
+def read_json(path: Path) -> Any:
+    """Read a file of JSON, in which no object has a key twice.
+
+    Raises
+    ------
+    InputError
+        It cannot be read, or is not such a file.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"), object_pairs_hook=_once)
+    except (OSError, ValueError, RecursionError) as error:
+        raise InputError(f"{path}: cannot be read as JSON: {error}") from error
 
 
 def encode(numbers: Any) -> str:
@@ -128,8 +142,24 @@ def decode(text: str) -> Floats:
     ValueError
         A word is no number.
     """
-    words = text.split()
-    return np.array([float.fromhex(word) if "x" in word.lower() else float(word) for word in words], dtype=np.float64)
+    return np.array([_number(word) for word in text.split()], dtype=np.float64)
+
+
+def _number(word: str) -> float:
+    if "_" in word:  # Python's own way to group digits
+        raise ValueError(f"could not convert string to float: {word!r}")
+    try:
+        return float.fromhex(word) if "x" in word.lower() else float(word)
+    except OverflowError as error:
+        raise ValueError(f"{word} is beyond what float64 holds") from error
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        twice = next(name for name, count in Counter(name for name, _ in pairs).items() if count > 1)
+        raise ValueError(f"the key {twice!r} is there twice")
+    return found
 
 
 def _hex(number: float) -> str:
@@ -248,13 +278,6 @@ def _paths(folder: Path) -> Sequence[Path]:
     return paths
 
 
-def _json(path: Path) -> Any:
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise InputError(f"{path}: cannot be read as JSON: {error}") from error
-
-
 def _unfit(data: Any) -> Iterator[str]:
     rules = vectors_schema.schema()
     return vectors_schema.problems(data, rules, rules)
@@ -263,7 +286,7 @@ def _unfit(data: Any) -> Iterator[str]:
 def _lint_schema(path: Path) -> Iterator[str]:
     if not path.is_file():
         yield "it is missing"
-    elif _json(path) != vectors_schema.schema():
+    elif read_json(path) != vectors_schema.schema():
         yield "it is not the schema of this version of refloss"
 
 
