@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+from io import StringIO
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
 from refloss.cli.main import main
+from refloss.cli.table import print_text
 
 CANDIDATES = """
 import time
@@ -126,3 +129,17 @@ def test_what_cannot_be_run_is_2(words: list[str], message: str, capsys: pytest.
     assert err.startswith("refloss: error: ")
     assert err.count("\n") == 1
     assert message in err
+
+
+def test_a_pipe_gets_lines_as_they_are_and_a_terminal_under_their_indentation() -> None:
+    text = "short\n    value found 1, expected 2: off by 1, allowed 3e-7; " + "and so on " * 8
+    piped, shown = (Console(file=StringIO(), width=80, highlight=False, force_terminal=here) for here in (False, True))
+    for out in (piped, shown):
+        print_text(text, out)
+    unfolded, folded = (out.file.getvalue().splitlines() for out in (piped, shown))  # type: ignore[attr-defined]
+    assert [line.rstrip() for line in unfolded] == [line.rstrip() for line in text.splitlines()]
+    assert folded[0] == "short"
+    assert len(folded) == 3
+    assert folded[2].startswith("      ")
+    assert max(map(len, folded)) <= 80
+    assert " ".join(" ".join(folded).split()) == " ".join(text.split())

@@ -93,3 +93,11 @@ def test_a_misspelt_format() -> None:
         find("bfloat6")
     with pytest.raises(InputError, match="dtype: found 32"):
         find(32)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"), [("fp32", "float32"), ("bf16", "bfloat16"), ("half", "float16"), ("flaot64", "float64")]
+)
+def test_a_name_from_elsewhere_is_understood(name: str, meant: str) -> None:
+    with pytest.raises(InputError, match=f"did you mean '{meant}'"):
+        find(name)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -14,8 +15,9 @@ import numpy as np
 import pytest
 
 import refloss
-from refloss.crosscheck import page, xfails
+from refloss.crosscheck import page, recorded, vectors, xfails
 from refloss.crosscheck.candidates import FIGURES
+from refloss.crosscheck.cases import FLAGS
 from refloss.crosscheck.judgements import MEANING, Verdict
 from refloss.crosscheck.report import CrosscheckError, CrosscheckReport
 from refloss.errors import InputError
@@ -127,6 +129,51 @@ def test_each_kind_of_failure_is_shown_before_any_twice(wrong: CrosscheckReport)
     assert set(shown[: len(kinds)]) == kinds
 
 
+def nan_of_nothing(p: Any, t: Any, *, reduction: str) -> Any:
+    """Divide by the number of elements that count, 0 or not."""
+    with np.errstate(invalid="ignore"):
+        found = crosscheck_golden.mse(p, t, reduction=reduction)["value"]
+        return {"value": found / np.float32(not np.isnan(t).all()) if reduction == "mean" else found}
+
+
+def test_what_the_wrong_cases_have_in_common_is_told() -> None:
+    report = refloss.crosscheck(nan_of_nothing, "mse")
+    cases = len({j.case for j in report.failures})
+    assert cases > 1
+    text = report.summary()
+    assert f"every case that is wrong has the flag AllMasked: {FLAGS['AllMasked']}" in text
+    # All of these failures read alike, so that one is told, and how often it occurs.
+    assert text.count(": value: not finite") == 1
+    assert f"the same in {cases - 1} case" in text
+    assert "more: the page" not in text
+
+
+def test_what_chance_may_have_brought_about_is_not_told(wrong: CrosscheckReport) -> None:
+    alone = next(j for j in wrong.failures if j.case.startswith("mse/nan"))
+    flags = next(case.flags for case in wrong.cases if case.id == alone.case)
+    share = min(sum(flag in case.flags for case in wrong.cases) for flag in flags) / len(wrong.cases)
+    assert share > 0.05  # one case with such a flag is no wonder
+    assert "has the flag" not in replace(wrong, judgements=(alone,), explanation="").summary()
+
+
+def test_a_call_that_never_comes_back_says_nothing_of_conventions() -> None:
+    def torch_code(p: Any, t: Any, m: Any, **_: Any) -> Any:
+        raise TypeError("argument 'input' must be Tensor, not numpy.ndarray")
+
+    report = refloss.crosscheck(torch_code, "masked_dos", name="port")
+    lines = report.summary().splitlines()
+    assert lines[1] == f"WRONG: the call came back in none of {len(report.cases)} cases"
+    assert lines[2] == "the candidate was called with numpy arrays (--arrays): are these what it takes?"
+    assert "convention" not in report.summary()
+    assert f"the same in {len(report.cases) - 1} cases more" in report.summary()
+
+
+def test_figures_from_a_file_are_of_no_library() -> None:
+    results = {"float32/mse/generic/1/0": {"value": 0.0}}
+    (report,) = recorded.check(results, vectors.current(), name="results.json")
+    assert report.summary().startswith("results.json: mse, float32, golden vectors\nWRONG in ")
+
+
 def test_what_is_right_is_short(right: CrosscheckReport) -> None:
     right.raise_for_failures()
     lines = right.summary().splitlines()
@@ -192,7 +239,8 @@ def test_the_page_is_whole_and_needs_nothing_else(which: str, request: pytest.Fi
     anchors = {attrs["id"] for _, attrs in found.tags if "id" in attrs}
     links = {(attrs["href"] or "").removeprefix("#") for tag, attrs in found.tags if tag == "a"}
     assert links <= anchors
-    assert links == {j.case for j in report.failures}
+    assert links - {"failures"} == {j.case for j in report.failures}
+    assert ("failures" in links) == bool(report.failures)
     assert report.candidate in found.text  # escaped: as text, not as elements
     for case in report.cases:
         assert case.id in found.text
@@ -208,6 +256,16 @@ def test_the_page_has_a_cell_for_each_figure_and_a_mark_for_each_error(wrong: Cr
     assert len(marks) == len(measured)
     assert sum("cross" in kind for kind in marks) == sum(not j.right for j in measured)
     assert all(j.message in found.text for j in wrong.failures)
+    flags = {attrs["title"] for tag, attrs in found.tags if tag == "span" and "title" in attrs}
+    assert flags == {FLAGS[flag] for case in wrong.cases for flag in case.flags}
+    assert all(meaning in found.text for meaning in flags)
+
+
+def test_the_page_has_no_column_for_what_never_came_back(right: CrosscheckReport) -> None:
+    found = Page(right.to_html())
+    columns = [tag for tag, attrs in found.tags if tag == "th" and attrs.get("scope") == "col"]
+    assert len(columns) == len(("case", "value", "flags"))
+    assert "not given" not in found.text
 
 
 def test_a_verdict_is_a_letter_too() -> None:

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 import yaml
 
 import refloss.crosscheck
-from refloss.cli.table import console, print_written
+from refloss.cli.table import console, print_text, print_written
 from refloss.crosscheck.candidates import load
 from refloss.crosscheck.runner import Progress
 from refloss.errors import InputError
@@ -52,7 +52,7 @@ def run(arguments: argparse.Namespace) -> int:
                 beside.write_text(text(), encoding="utf-8")
             written.append(path)
     out = console(sys.stdout)
-    out.print(report.summary())
+    print_text(report.summary(), out)
     print_written(written, out)
     return 0 if report.ok else 1
 
@@ -70,10 +70,10 @@ def _progress() -> Iterator[Progress]:
         TextColumn("{task.description}", markup=False),
     )
     with Progress(*columns, console=err, transient=True, disable=not err.is_terminal) as bar:
-        task = bar.add_task("", total=None)
+        task = bar.add_task("getting ready", total=None)
 
         def told(done: int, total: int, case: str) -> None:
-            bar.update(task, completed=done, total=total, description=case)
+            bar.update(task, completed=done, total=total, description=case or "judging")
 
         yield told
 

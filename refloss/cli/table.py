@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import textwrap
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TextIO
@@ -59,6 +60,19 @@ def print_summary(summary: Summary, out: Console) -> None:
             out.print(f"not used, of the {which.replace('_', ' ')}: {', '.join(keys)}")
     versions = summary.versions
     out.print(f"refloss {versions['refloss']}, specification {versions['specification']}", style="dim")
+
+
+def print_text(text: str, out: Console) -> None:
+    """Print text whose lines a terminal folds under their own indentation, and a pipe gets as they are."""
+    if not out.is_terminal:
+        out.print(text, soft_wrap=True)
+        return
+    for line in text.splitlines():
+        indent = " " * (len(line) - len(line.lstrip()) + 2)
+        folded = textwrap.fill(
+            line, out.width, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False
+        )
+        out.print(folded, soft_wrap=True)
 
 
 def print_written(paths: Iterable[Path], out: Console) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 
-from refloss.cli.table import console
+from refloss.cli.table import console, print_text
 
 
 def run_write(arguments: argparse.Namespace) -> None:
@@ -25,8 +25,7 @@ def run_check(arguments: argparse.Namespace) -> int:
     results = recorded.read_results(arguments.results)
     reports = recorded.check(results, found, convention=arguments.convention, name=arguments.results.name)
     out = console(sys.stdout)
-    for report in reports:
-        out.print(report.summary())
+    print_text("\n\n".join(report.summary() for report in reports), out)
     return 0 if all(report.ok for report in reports) else 1
 
 

@@ -69,6 +69,12 @@ FORMATS: Final[Mapping[str, Format]] = {
 }
 """Every format by its name."""
 
+_OTHER_NAMES: Final = {
+    "fp64": "float64", "double": "float64", "fp32": "float32", "single": "float32", "float": "float32",
+    "fp16": "float16", "half": "float16", "bf16": "bfloat16",
+}  # fmt: skip
+"""What the formats are called elsewhere: fp32 would be taken for a misspelt tf32."""
+
 
 def find(name: str) -> Format:
     """Return the format of this name.
@@ -79,7 +85,7 @@ def find(name: str) -> Format:
         There is none.
     """
     if not isinstance(name, str) or name not in FORMATS:
-        hint = did_you_mean(name, FORMATS) if isinstance(name, str) else ""
+        hint = did_you_mean(_OTHER_NAMES.get(name, name), FORMATS) if isinstance(name, str) else ""
         raise InputError(f"dtype: found {name!r}, expected one of {', '.join(FORMATS)}{hint}")
     return FORMATS[name]
 

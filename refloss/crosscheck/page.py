@@ -13,8 +13,9 @@ from html import escape
 from importlib.resources import files
 from typing import TYPE_CHECKING, Final
 
+from refloss.crosscheck.cases import FLAGS
 from refloss.crosscheck.judgements import MEANING, Judgement, Verdict
-from refloss.crosscheck.report import headline, remarks
+from refloss.crosscheck.report import headline, never_given, remarks
 
 if TYPE_CHECKING:
     from refloss.crosscheck.report import CaseRecord, CrosscheckReport
@@ -40,6 +41,9 @@ LETTERS: Final[Mapping[Verdict, str]] = {
 
 _TOP, _BOTTOM, _LEFT, _WIDTH, _HEIGHT = 26, 40, 62, 1120, 330
 """Of the plot, in its own units: margins, and the size of all."""
+
+_ZERO: Final = 18
+"""By how much the line of 0 is below the axis."""
 
 _DETAILED: Final = 200
 """Failures that the page tells in full."""
@@ -72,6 +76,8 @@ def _head(report: CrosscheckReport) -> Iterator[str]:
     yield f"<h1><code>{escape(report.candidate)}</code></h1>"
     mood = "right" if report.ok else "wrong"
     yield f'<p class="outcome {mood}"><strong>{"✓" if report.ok else "✗"}</strong> {escape(headline(report))}</p>'
+    if report.failures:
+        yield '<p><a href="#failures">What is wrong, case by case</a></p>'
     told = {
         "loss": report.loss,
         "computes in": report.dtype,
@@ -111,9 +117,10 @@ def _plot(report: CrosscheckReport) -> Iterator[str]:
 
     def height(ratio: float) -> float:
         """0 is drawn below the axis, what is beyond it above."""
-        decade = low - 0.6 if ratio == 0.0 else high + 0.5 if ratio == math.inf else math.log10(ratio)
-        share = (min(max(decade, low - 0.6), high + 0.5) - low + 0.9) / (high - low + 1.6)
-        return _HEIGHT - _BOTTOM - share * (_HEIGHT - _TOP - _BOTTOM)
+        if ratio == 0.0:
+            return _HEIGHT - _BOTTOM - 4.0
+        decade = min(max(math.log10(ratio), low), high + 0.5) if ratio < math.inf else high + 0.5
+        return _TOP + (high + 0.5 - decade) / (high + 0.5 - low) * (_HEIGHT - _TOP - _BOTTOM - 4.0 - _ZERO)
 
     yield '<section aria-labelledby="errors"><h2 id="errors">Error over bound</h2>'
     yield "<p>Each mark is a case. No correct implementation gets above 1, unless it expands squares.</p>"
@@ -156,7 +163,8 @@ def _table(report: CrosscheckReport) -> Iterator[str]:
     told = {(j.case, j.figure): j for j in sorted(report.judgements, key=lambda j: list(MEANING).index(j.verdict))}
     failing = {judgement.case for judgement in report.failures}
     detailed = {judgement.case for judgement in report.failures[:_DETAILED]}
-    counts = Counter(verdict for found in report.verdicts.values() for verdict in found.values())
+    figures = [name for name in report.figures if not never_given(report, name)]
+    counts = Counter(found[name] for found in report.verdicts.values() for name in figures if name in found)
     yield '<section aria-labelledby="cases"><h2 id="cases">Cases and figures</h2>'
     yield '<ul class="legend">'
     for verdict in MEANING:
@@ -168,16 +176,24 @@ def _table(report: CrosscheckReport) -> Iterator[str]:
     if failing:
         yield '<p><label><input type="checkbox" id="only-wrong"> show only the cases that are wrong</label></p>'
     yield '<div class="scroll"><table><thead><tr><th scope="col">case</th>'
-    yield from (f'<th scope="col">{escape(_short(name))}</th>' for name in report.figures)
+    yield from (f'<th scope="col">{escape(_short(name))}</th>' for name in figures)
     yield '<th scope="col">flags</th></tr></thead><tbody>'
     for case in report.cases:
         mood = "wrong" if case.id in failing else "right"
         name = f'<a href="#{_anchor(case)}">{escape(case.id)}</a>' if case.id in detailed else escape(case.id)
         yield f'<tr class="{mood}"><th scope="row">{name}</th>'
-        for figure in report.figures:
+        for figure in figures:
             yield _cell(report, case, figure, told.get((case.id, figure)))
-        yield f'<td class="flags">{escape(", ".join(case.flags))}</td></tr>'
-    yield "</tbody></table></div></section>"
+        yield f'<td class="flags">{", ".join(map(_flag, case.flags))}</td></tr>'
+    yield "</tbody></table></div>"
+    yield "<details><summary>What the flags mean</summary><ul>"
+    used = {flag for case in report.cases for flag in case.flags}
+    yield from (f"<li>{flag}: {escape(meaning)}</li>" for flag, meaning in FLAGS.items() if flag in used)
+    yield "</ul></details></section>"
+
+
+def _flag(name: str) -> str:
+    return f'<span title="{escape(FLAGS[name], quote=True)}">{escape(name)}</span>'
 
 
 def _cell(report: CrosscheckReport, case: CaseRecord, figure: str, judgement: Judgement | None) -> str:

@@ -11,6 +11,7 @@ from typing import Any
 
 import refloss
 from refloss.crosscheck.candidates import FIGURES
+from refloss.crosscheck.cases import FLAGS
 from refloss.crosscheck.judgements import MEANING, Judgement, Verdict
 from refloss.crosscheck.xfails import Pattern
 from refloss.results import json_safe
@@ -19,7 +20,16 @@ SCHEMA_VERSION = 1
 """Of what `CrosscheckReport.to_dict` returns (docs/crosscheck.md, "The report as JSON")."""
 
 _SHOWN = 8
-"""Failures that the summary tells in full."""
+"""Failures that the summary tells in full; those that read alike count as one."""
+
+_RECORDED = "recorded"
+"""The suite of figures that came from a file (`refloss.crosscheck.recorded`)."""
+
+_DIFFERENTIATING = ("torch", "jax")
+"""Arrays whose library differentiates a value where a candidate returns no gradient."""
+
+_CHANCE = 0.05
+"""How probable it may be that cases of which one in so many has a flag all have it, for the flag to be told."""
 
 
 class CrosscheckError(AssertionError):
@@ -237,6 +247,8 @@ def headline(report: CrosscheckReport) -> str:
         return "nothing could be judged: no case is one for this convention"
     if not report.failures:
         return "nothing could be judged: no figure came back"
+    if not _answered(report):
+        return f"WRONG: the call came back in none of {_count(applies, 'case')}"
     wrong = len({judgement.case for judgement in report.failures})
     return f"WRONG{under} in {wrong} of {_count(applies, 'case')}"
 
@@ -245,8 +257,14 @@ def remarks(report: CrosscheckReport) -> Iterator[str]:
     """Give what is to be said of the run as a whole."""
     tried = [fit for fit in report.fits if fit.convention != report.convention]
     skipped = sum(not case.applies for case in report.cases)
+    if report.failures and not _answered(report):
+        if report.suite != _RECORDED:
+            yield f"the candidate was called with {report.arrays} arrays (--arrays): are these what it takes?"
+        return
     if report.explanation:
         yield report.explanation
+    elif flag := _shared_flag(report):
+        yield f"every case that is wrong has the flag {flag}: {FLAGS[flag]}"
     if report.asked is None and report.convention is not None:
         fitting = [fit for fit in report.fits if fit.fits]
         if not fitting:
@@ -269,30 +287,50 @@ def remarks(report: CrosscheckReport) -> Iterator[str]:
     racing = {judgement.case for judgement in report.judgements if judgement.verdict is Verdict.nondeterministic}
     if racing:
         yield f"two runs differ in {_count(len(racing), 'case')}"
-    missing = [name for name in report.figures if _never_given(report, name)]
+    missing = [name for name in report.figures if never_given(report, name)]
     if missing:
         yield f"not returned, so not judged: {', '.join(missing)}"
+    if "grad" in missing and report.arrays in _DIFFERENTIATING:
+        yield "and the value gives no gradient: none was asked for (--no-grad), or it is detached from the predictions"
     for line in report.unexpected_passes:
         yield f"expected to fail, but right: {line}"
     for line in report.unmatched:
         yield f"expected to fail, but not of this run: {line}"
 
 
-def _never_given(report: CrosscheckReport, figure: str) -> bool:
+def never_given(report: CrosscheckReport, figure: str) -> bool:
+    """Return whether the figure came back in no case."""
     found = [j.verdict for j in report.judgements if j.figure == figure]
     return bool(found) and all(verdict is Verdict.not_given for verdict in found)
 
 
+def _answered(report: CrosscheckReport) -> bool:
+    """Return whether any call came back: whether anything but calls was judged."""
+    return any(judgement.figure != "call" for judgement in report.judgements)
+
+
+def _shared_flag(report: CrosscheckReport) -> str:
+    """Return the rarest flag that all wrong cases have, where chance would hardly bring that about, else ""."""
+    cases = [case for case in report.cases if case.applies]
+    wrong = {judgement.case for judgement in report.failures}
+    flags = [set(case.flags) for case in cases if case.id in wrong]
+    shared = [flag for flag in FLAGS if flags and all(flag in of for of in flags)]
+    share = {flag: sum(flag in case.flags for case in cases) / len(cases) for flag in shared}
+    flag = min(share, key=share.__getitem__, default="")
+    return flag if flag and share[flag] ** len(flags) < _CHANCE else ""
+
+
 def _summary(report: CrosscheckReport) -> Iterator[str]:
-    where = f"{report.arrays} on {report.device}"
     sums = "" if report.accumulate == report.dtype else f", sums in {report.accumulate}"
-    yield f"{report.candidate}: {report.loss}, {report.dtype}{sums}, {where}, suite {report.suite}, seed {report.seed}"
+    where = f"{report.arrays} on {report.device}, suite {report.suite}, seed {report.seed}"
+    told = "golden vectors" if report.suite == _RECORDED else where
+    yield f"{report.candidate}: {report.loss}, {report.dtype}{sums}, {told}"
     yield headline(report)
     yield from remarks(report)
     counts = {
         name: Counter(v[name] for v in report.verdicts.values() if name in v)
         for name in report.figures
-        if not _never_given(report, name)
+        if not never_given(report, name)
     }
     if counts:
         yield ""
@@ -300,16 +338,17 @@ def _summary(report: CrosscheckReport) -> Iterator[str]:
         for name, found in counts.items():
             told = ", ".join(f"{found[verdict]} {verdict.replace('_', ' ')}" for verdict in MEANING if found[verdict])
             yield f"  {name:<{width}}  {told}"
-    shown = _worst_first(report.failures)
-    for judgement in shown[:_SHOWN]:
+    alike = Counter(map(_told, report.failures))
+    shown = _worst_first(report.failures)[:_SHOWN]
+    for judgement in shown:
         yield ""
-        yield from _failure(report, judgement)
-    if len(shown) > _SHOWN:
+        yield from _failure(report, judgement, alike[_told(judgement)] - 1)
+    if rest := len(report.failures) - sum(alike[_told(judgement)] for judgement in shown):
         yield ""
-        yield f"and {len(shown) - _SHOWN} failures more: to_json() and to_html() have all of them"
+        yield f"and {_count(rest, 'failure')} more: the page (--html, to_html()) and the JSON have all of them"
 
 
-def _failure(report: CrosscheckReport, judgement: Judgement) -> Iterator[str]:
+def _failure(report: CrosscheckReport, judgement: Judgement, again: int) -> Iterator[str]:
     record = next(case for case in report.cases if case.id == judgement.case)
     yield f"{judgement.case}: {judgement.figure}: {judgement.verdict.replace('_', ' ')}"
     yield f"    {judgement.message}"
@@ -317,16 +356,25 @@ def _failure(report: CrosscheckReport, judgement: Judgement) -> Iterator[str]:
         yield f"    {judgement.explanation}"
     params = ", ".join(f"{name}={value}" for name, value in record.params.items())
     yield f"    {params}; flags: {', '.join(record.flags) or 'none'}"
+    if again:
+        yield f"    the same in {_count(again, 'case')} more"
+
+
+def _told(judgement: Judgement) -> tuple[str, Verdict, str]:
+    """Return what failures have in common that need to be told once only."""
+    return judgement.figure, judgement.verdict, judgement.message
 
 
 def _worst_first(failures: tuple[Judgement, ...]) -> list[Judgement]:
-    """Return failures with a new figure or verdict in front of those that repeat it, else in order."""
+    """Return the first of failures that read alike, new figures or verdicts in front of repeated ones."""
+    first = {_told(judgement): judgement for judgement in reversed(failures)}
     seen: Counter[tuple[str, Verdict]] = Counter()
     ranked = []
     for place, judgement in enumerate(failures):
-        key = (judgement.figure, judgement.verdict)
-        ranked.append((seen[key], place, judgement))
-        seen[key] += 1
+        if first[_told(judgement)] is judgement:
+            key = (judgement.figure, judgement.verdict)
+            ranked.append((seen[key], place, judgement))
+            seen[key] += 1
     return [judgement for _, _, judgement in sorted(ranked, key=lambda entry: entry[:2])]
 
 
