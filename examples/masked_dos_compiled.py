@@ -9,10 +9,10 @@
 #
 # Needs torch, and for the CPU a C++ compiler.
 #
-# What was run: torch 2.13.0 on a CPU, float32, all 104 cases, which take six minutes on two cores. Values are right, and
-# the gradient is wrong in two cases, masked_dos/minimal/B2-N3-E2/0 and masked_dos/minimal/B3-N5-E0/0, both with
-# predictions of five points: what flows back through the window is lost. With `backend="aot_eager"` the first of them is
-# right, so that it is the generated code that is not. What was not run: a GPU.
+# What was run: torch 2.13.0 on a CPU, float32, all 104 cases, which take six minutes on two cores. Values are right,
+# and the gradient is wrong in two cases, masked_dos/minimal/B2-N3-E2/0 and masked_dos/minimal/B3-N5-E0/0, both with
+# predictions of five points: what flows back through the window is lost. With `backend="aot_eager"` the first of them
+# is right, so that it is the generated code that is not. What was not run: a GPU.
 
 # %%
 import importlib.util
