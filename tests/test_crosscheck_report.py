@@ -162,10 +162,19 @@ def test_a_call_that_never_comes_back_says_nothing_of_conventions() -> None:
 
     report = refloss.crosscheck(torch_code, "masked_dos", name="port")
     lines = report.summary().splitlines()
-    assert lines[1] == f"WRONG: the call came back in none of {len(report.cases)} cases"
+    assert lines[1] == f"WRONG: no figure came back in any of {len(report.cases)} cases"
     assert lines[2] == "the candidate was called with numpy arrays (--arrays): are these what it takes?"
     assert "convention" not in report.summary()
     assert f"the same in {len(report.cases) - 1} cases more" in report.summary()
+
+
+def test_what_is_no_figure_says_nothing_of_conventions() -> None:
+    report = refloss.crosscheck(lambda *_, **__: {"loss": 1.0}, "masked_dos", name="port")
+    told = report.summary()
+    assert told.splitlines()[1] == f"WRONG: no figure came back in any of {len(report.cases)} cases"
+    assert "--arrays" not in told
+    assert "convention" not in told
+    assert "found no figure, expected any of value" in told
 
 
 def test_figures_from_a_file_are_of_no_library() -> None:
@@ -194,6 +203,17 @@ def test_json_is_what_the_documentation_says(which: str, request: pytest.Fixture
     for part in (SCHEMA, *(SCHEMA["properties"][name]["items"] for name in ("fits", "cases", "judgements"))):
         for name in part["required"]:
             assert f"`{name}`" in documented, name
+
+
+def test_flags_and_verdicts_are_documented() -> None:
+    documented = (Path(__file__).parents[1] / "docs" / "crosscheck.md").read_text(encoding="utf-8")
+    for flag, meaning in FLAGS.items():
+        assert f"| {flag} | {meaning} |" in documented
+    rows = re.findall(r"^\| ([a-z, ]+) \| (yes|no) \| ", documented, re.MULTILINE)
+    told = {name: right for names, right in rows for name in names.split(", ")}
+    assert list(told) == [verdict.replace("_", " ") for verdict in MEANING]
+    wrong = ("other convention", "outside bound", "not finite", "wrong shape", "wrong dtype", "modified inputs")
+    assert {name for name, right in told.items() if right == "no"} == {*wrong, "timed out", "raised"}
 
 
 class Page(HTMLParser):

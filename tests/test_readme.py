@@ -20,8 +20,11 @@ PAGES = [
     "CHANGELOG.md",
     "docs/specification.md",
     "docs/accuracy.md",
-    "docs/interop.md",
+    "docs/bounds.md",
     "docs/crosscheck.md",
+    "docs/findings.md",
+    "docs/interop.md",
+    "docs/vectors.md",
 ]
 SNIPPETS = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL)
 

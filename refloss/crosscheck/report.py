@@ -29,7 +29,7 @@ _DIFFERENTIATING = ("torch", "jax")
 """Arrays whose library differentiates a value where a candidate returns no gradient."""
 
 _CHANCE = 0.05
-"""How probable it may be that cases of which one in so many has a flag all have it, for the flag to be told."""
+"""How probable it may be that as many cases all have a flag by chance, for it to be told; most must not have it."""
 
 
 class CrosscheckError(AssertionError):
@@ -248,7 +248,7 @@ def headline(report: CrosscheckReport) -> str:
     if not report.failures:
         return "nothing could be judged: no figure came back"
     if not _answered(report):
-        return f"WRONG: the call came back in none of {_count(applies, 'case')}"
+        return f"WRONG: no figure came back in any of {_count(applies, 'case')}"
     wrong = len({judgement.case for judgement in report.failures})
     return f"WRONG{under} in {wrong} of {_count(applies, 'case')}"
 
@@ -258,7 +258,7 @@ def remarks(report: CrosscheckReport) -> Iterator[str]:
     tried = [fit for fit in report.fits if fit.convention != report.convention]
     skipped = sum(not case.applies for case in report.cases)
     if report.failures and not _answered(report):
-        if report.suite != _RECORDED:
+        if report.figures == ("call",):
             yield f"the candidate was called with {report.arrays} arrays (--arrays): are these what it takes?"
         return
     if report.explanation:
@@ -305,8 +305,8 @@ def never_given(report: CrosscheckReport, figure: str) -> bool:
 
 
 def _answered(report: CrosscheckReport) -> bool:
-    """Return whether any call came back: whether anything but calls was judged."""
-    return any(judgement.figure != "call" for judgement in report.judgements)
+    """Return whether any figure came back."""
+    return any(j.figure in FIGURES and j.verdict is not Verdict.not_given for j in report.judgements)
 
 
 def _shared_flag(report: CrosscheckReport) -> str:
@@ -317,7 +317,8 @@ def _shared_flag(report: CrosscheckReport) -> str:
     shared = [flag for flag in FLAGS if flags and all(flag in of for of in flags)]
     share = {flag: sum(flag in case.flags for case in cases) / len(cases) for flag in shared}
     flag = min(share, key=share.__getitem__, default="")
-    return flag if flag and share[flag] ** len(flags) < _CHANCE else ""
+    telling = flag and share[flag] < 0.5 and share[flag] ** len(flags) < _CHANCE
+    return flag if telling else ""
 
 
 def _summary(report: CrosscheckReport) -> Iterator[str]:
