@@ -81,6 +81,8 @@ def test_every_option_arrives(folder: Path) -> None:
     found = json.loads((folder / "o.json").read_text(encoding="utf-8"))
     assert found["suite"] == "full"
     assert {case["params"]["reduction"] for case in found["cases"]} == {"sum"}
+    assert run("right", "--only", "*/0", "--only", "*/1", "--json", "p.json") == 0
+    assert json.loads((folder / "p.json").read_text(encoding="utf-8"))["suite"] == "core, only */0 */1"
     words = ["--dtype", "float64", "--param", "energy_step=0.05", "--param", "grad_weight=1e-3", "--json", "d.json"]
     assert run("dos", *words, "--convention", "documented", loss="masked_dos") == 1
     found = json.loads((folder / "d.json").read_text(encoding="utf-8"))

@@ -474,6 +474,8 @@ def test_arguments_are_checked_before_anything_is_called() -> None:
             {"loss": "masked_dos", "convention": "metatrain-2026.2", "params": {"energy_step": 0.1}},
             "params: found energy_step=0.1, expected 0.05, all that metatrain-2026.2 is for",
         ),
+        ({"only": "*/minimul/*"}, r"only: found '\*/minimul/\*', expected a pattern of cases such as 'mse/"),
+        ({"only": ["*", "mse/minimul"]}, "only: found 'mse/minimul'"),
         ({"xfails": Path("/nowhere/at/all")}, "xfails: /nowhere/at/all cannot be read"),
     ):
         with pytest.raises(InputError, match=message):
@@ -490,6 +492,18 @@ def test_progress_is_told_and_seeds_change_the_numbers() -> None:
     assert [step[:2] for step in told] == [(done, count) for done in range(count + 1)] * 2
     expected = [{j.case: j.expected for j in report.judgements if j.figure == "grad"} for report in (first, second)]
     assert sum(expected[0][case] != expected[1][case] for case in expected[0]) > count / 2
+
+
+def test_some_of_the_cases_are_run_as_they_are_among_all() -> None:
+    every = check(crosscheck_golden.mse, "mse")
+    ids = [case.id for case in every.cases]
+    some = check(crosscheck_golden.mse, "mse", only=[ids[7], "*/0", ids[3]])
+    chosen = [one for one in ids if one.endswith("/0") or one in (ids[3], ids[7])]
+    assert [case.id for case in some.cases] == chosen
+    assert 2 < len(chosen) < len(ids)
+    assert list(some.judgements) == [judgement for judgement in every.judgements if judgement.case in chosen]
+    assert some.suite == f"core, only {ids[7]} */0 {ids[3]}"  # a report on some cases says so
+    assert [case.id for case in check(crosscheck_golden.mse, "mse", only=ids[5]).cases] == [ids[5]]
 
 
 def test_the_package_is_also_its_function() -> None:

@@ -35,6 +35,7 @@ def run(arguments: argparse.Namespace) -> int:
             arrays=arguments.arrays,
             device=arguments.device,
             suite=arguments.suite,
+            only=arguments.only,
             grad=not arguments.no_grad,
             convention=arguments.convention,
             params=_params(arguments.param),

@@ -170,6 +170,7 @@ def _add_crosscheck(commands: argparse._SubParsersAction[_Parser]) -> None:
     add("--arrays", default="numpy", help="numpy, torch, jax or cupy (default: %(default)s)")
     add("--device", help="cuda, say")
     add("--suite", default="core", help="core or full (default: %(default)s)")
+    add("--only", metavar="PATTERN", action="append", help="run the cases that fit alone (*/generic/*); repeatable")
     add("--convention", metavar="C", help="the only one that is right (default: any one that fits every case)")
     add("--param", metavar="NAME=VALUE", action="append", default=[], help="a parameter of all cases; repeatable")
     add("--seed", type=int, default=0, help="of the numbers in the cases (default: %(default)s)")

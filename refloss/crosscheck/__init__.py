@@ -26,6 +26,7 @@ def crosscheck(
     arrays: str = "numpy",
     device: str | None = None,
     suite: str = "core",
+    only: str | Iterable[str] | None = None,
     grad: bool = True,
     convention: str | Convention | None = None,
     params: Mapping[str, Any] | None = None,
@@ -54,6 +55,9 @@ def crosscheck(
     device : str, optional
         "cuda" or "cuda:1", say.
     suite : {"core", "full"}
+    only : str or iterable of str, optional
+        Patterns of case ids, ``*`` and ``?`` for any characters and any one: no other case is run. A report on some
+        of the cases is for finding a mistake; that a candidate is right takes all of them.
     grad : bool
         Whether to judge gradients, and to have torch or JAX differentiate where the candidate returns none.
     convention : str or Convention, optional
@@ -92,8 +96,8 @@ def crosscheck(
     from refloss.crosscheck.runner import run
 
     return run(
-        candidate, loss, dtype=dtype, accumulate=accumulate, arrays=arrays, device=device, suite=suite, grad=grad,
-        convention=convention, params=params, seed=seed, timeout=timeout, deterministic=deterministic,
+        candidate, loss, dtype=dtype, accumulate=accumulate, arrays=arrays, device=device, suite=suite, only=only,
+        grad=grad, convention=convention, params=params, seed=seed, timeout=timeout, deterministic=deterministic,
         expected_failures=xfails, name=name, progress=progress,
     )  # fmt: skip
 

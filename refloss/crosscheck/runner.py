@@ -7,6 +7,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from fnmatch import fnmatchcase
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -23,7 +24,7 @@ from refloss.crosscheck.libraries import open_library
 from refloss.crosscheck.mistakes import Explainer
 from refloss.crosscheck.report import CaseRecord, CrosscheckReport, Fit
 from refloss.crosscheck.verdicts import judge
-from refloss.errors import InputError
+from refloss.errors import InputError, did_you_mean
 
 Progress = Callable[[int, int, str], None]
 """Is told how many cases are done, how many there are, and which one comes next."""
@@ -112,6 +113,7 @@ def run(
     arrays: str,
     device: str | None,
     suite: str,
+    only: str | Iterable[str] | None,
     grad: bool,
     convention: str | Convention | None,
     params: Mapping[str, Any] | None,
@@ -127,12 +129,13 @@ def run(
     form = formats.find(dtype)
     rules = Rules(form, form if accumulate is None else formats.find(accumulate), deterministic)
     patterns = xfails.read(expected_failures)
+    only = [only] if isinstance(only, str) else None if only is None else list(only)
     if timeout is not None:
         timeout = finite_number("timeout", timeout, positive=True)
     asked = _asked(loss, convention)
     fixed = _fixed(asked, params)
     library = open_library(arrays, device, form)
-    todo = list(cases(loss, format=form, suite=suite, seed=seed, params=fixed))
+    todo = _chosen(cases(loss, format=form, suite=suite, seed=seed, params=fixed), only)
     leave_out = keywords_to_leave_out(candidate, todo[0], fixed)
     ask = partial(call, candidate, library=library, grad=grad, timeout=timeout, leave_out=leave_out)
     attempts = []
@@ -144,9 +147,10 @@ def run(
         attempts.append(Attempt(case, returned, ask(case) if answered else None, rules))
     if progress is not None:
         progress(len(todo), len(todo), "")
+    part = "" if only is None else f", only {' '.join(only)}"
     found = _report(
         attempts, loss, asked, rules, patterns, _called(candidate) if name is None else name,
-        arrays=arrays, device=library.where(), suite=suite, seed=seed, versions=library.version(),
+        arrays=arrays, device=library.where(), suite=suite + part, seed=seed, versions=library.version(),
     )  # fmt: skip
     return replace(found, seconds=time.perf_counter() - start)
 
@@ -209,6 +213,21 @@ def _report(
         seconds=0.0,
         versions=report.versions() | dict(versions),
     )
+
+
+def _chosen(all_cases: Iterable[Case], patterns: list[str] | None) -> list[Case]:
+    """Return the cases that one of the patterns fits, or all."""
+    found = list(all_cases)
+    if patterns is None:
+        return found
+    known = [case.id for case in found]
+    for pattern in patterns:
+        if not any(fnmatchcase(one, pattern) for one in known):
+            raise InputError(
+                f"only: found {pattern!r}, expected a pattern of cases such as {known[0]!r} or '*/generic/*'"
+                f"{did_you_mean(pattern, known)}"
+            )
+    return [case for case in found if any(fnmatchcase(case.id, pattern) for pattern in patterns)]
 
 
 def _asked(loss: str, convention: str | Convention | None) -> Convention | None:

@@ -51,6 +51,17 @@ def test_jax() -> None:
     report.raise_for_failures()
 
 
+@pytest.mark.filterwarnings("ignore::DeprecationWarning:torch")  # torch's compiler uses what torch itself deprecates
+def test_through_torch_compile() -> None:
+    """One size: all of them are compiled in six minutes."""
+    candidate = load(f"{FOLDER / 'masked_dos_compiled.py'}:masked_dos")
+    report = refloss.crosscheck(
+        candidate, "masked_dos", only="*/fitted/B3-N14-E6/*", arrays="torch", convention="intended"
+    )
+    report.raise_for_failures()
+    assert len(report.cases) > 4
+
+
 @needs_triton
 def test_triton_in_its_interpreter() -> None:
     """The interpreter is chosen when the kernels are made: in a process of its own."""
