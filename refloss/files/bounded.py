@@ -26,7 +26,7 @@ import stat
 import struct
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -156,6 +156,9 @@ class Archive:
     compressed : bool
         Whether members may be compressed. Formats that never compress say no: archives in one another would multiply
         the ratio otherwise.
+    replaced : collection of str
+        Members that may be there several times: the last counts. What is added to an archive cannot be put in the
+        place of what is there.
 
     Attributes
     ----------
@@ -170,14 +173,16 @@ class Archive:
         NUL; it declares more than the file's bytes can hold.
     """
 
-    def __init__(self, where: str, source: Path | Stream, *, compressed: bool = True) -> None:
+    def __init__(
+        self, where: str, source: Path | Stream, *, compressed: bool = True, replaced: Collection[str] = ()
+    ) -> None:
         self.where = where
         self._opened = open_file(where, source) if isinstance(source, Path) else _as_it_is(source)
         file = self._opened.__enter__()
         try:
             with answered(where):
                 self._zip = _open_zip(where, file)
-                self._members = _checked_members(where, self._zip, _size(file), compressed)
+                self._members = _checked_members(where, self._zip, _size(file), compressed, replaced)
         except BaseException:
             self._opened.__exit__(None, None, None)
             raise
@@ -305,7 +310,8 @@ def read_labels(where: str, stream: Stream, size: int) -> tuple[list[str], NDArr
     if len(header.shape) != 1 or (not names and header.shape != (0,)):
         raise InputError(f"{where}: found labels of shape {header.shape} named {names}, expected one dimension")
     values = _elements(where, stream, header)
-    return names, values.view("<i4").astype(np.int32, copy=False).reshape(header.shape[0], len(names))
+    stored = header.dtype[0] if names else np.dtype(np.int32)
+    return names, values.view(stored).astype(np.int32, copy=False).reshape(header.shape[0], len(names))
 
 
 def map_array(where: str, path: Path) -> NDArray[Any]:
@@ -357,7 +363,7 @@ _FIRST_LETTER: Final = re.compile(r"[A-Za-z]:(?!:)")
 
 _DESCR: Final = r"""(?:'[^'"\\]{1,64}'|"[^'"\\]{1,64}")"""
 _KINDS: Final = re.compile(r"([<>|=]?)(b1|i1|i2|i4|i8|u1|u2|u4|u8|f2|f4|f8|\?)")
-_FIELD: Final = re.compile(rf"\(\s*({_DESCR})\s*,\s*(?:'|\")[<=]i4(?:'|\")\s*\)\s*,?\s*")
+_FIELD: Final = re.compile(rf"\(\s*({_DESCR})\s*,\s*(?:'|\")([<>=])i4(?:'|\")\s*\)\s*,?\s*")
 _ITEM: Final = re.compile(
     rf"""\s*['"](?P<key>descr|fortran_order|shape)['"]\s*:\s*
     (?: (?P<kind>{_DESCR}) | \[(?P<fields>[^\[\]]*)\] | (?P<order>True|False) | \((?P<shape>[0-9\s,]*)\) )\s*(?:,|$)""",
@@ -390,8 +396,7 @@ def _parse_header(where: str, text: str, fields: bool) -> tuple[np.dtype[Any], t
             raise InputError(f"{where}: found the type {what}, expected booleans or real numbers{hint}")
         order = {"=": "<", "|": "<"}.get(kind[1], kind[1]) or "<"
         return np.dtype(kind[2] if kind[2] in ("?", "b1") else order + kind[2]), shape, fortran
-    names = _parse_fields(where, found["descr"]["fields"])
-    return np.dtype([(name, "<i4") for name in names]), shape, fortran
+    return _parse_fields(where, found["descr"]["fields"]), shape, fortran
 
 
 def _parse_shape(where: str, text: str) -> tuple[int, ...]:
@@ -407,20 +412,22 @@ def _parse_shape(where: str, text: str) -> tuple[int, ...]:
     return shape
 
 
-def _parse_fields(where: str, text: str | None) -> list[str]:
-    names: list[str] = []
+def _parse_fields(where: str, text: str | None) -> np.dtype[Any]:
+    fields: dict[str, str] = {}
     at = 0
     while text is not None and at < len(text):
         field = _FIELD.match(text, at)
-        if field is None or field[1][1:-1] in names:
+        order = field[2].replace("=", "<") if field is not None else ""
+        if field is None or field[1][1:-1] in fields or order not in (*fields.values(), order)[:1]:
             raise InputError(
-                f"{where}: found the fields [{_shown(text[at:])}], expected int32 fields of different names"
+                f"{where}: found the fields [{_shown(text[at:])}], expected int32 fields of different names, in one "
+                "byte order"
             )
-        names.append(field[1][1:-1])
+        fields[field[1][1:-1]] = order
         at = field.end()
     if text is None:
         raise InputError(f"{where}: found a type without fields, expected int32 fields")
-    return names
+    return np.dtype([(name, f"{order}i4") for name, order in fields.items()])
 
 
 def _elements(where: str, stream: Stream, header: Header) -> NDArray[Any]:
@@ -465,7 +472,9 @@ def _open_zip(where: str, file: Stream) -> zipfile.ZipFile:
         raise InputError(f"{where}: found no zip archive ({_one_line(error)}), expected one") from error
 
 
-def _checked_members(where: str, archive: zipfile.ZipFile, size: int, compressed: bool) -> dict[str, zipfile.ZipInfo]:
+def _checked_members(
+    where: str, archive: zipfile.ZipFile, size: int, compressed: bool, replaced: Collection[str]
+) -> dict[str, zipfile.ZipInfo]:
     """Return the members by name, after every check that needs no member read."""
     infos = archive.infolist()
     if len(infos) > LIMITS.members:
@@ -477,7 +486,7 @@ def _checked_members(where: str, archive: zipfile.ZipFile, size: int, compressed
         wrong = _wrong_name(name) or _wrong_kind(info, compressed)
         if wrong:
             raise InputError(f"{where}: {_shown(name)}: found {wrong}")
-        if name in found:
+        if name in found and name not in replaced:
             raise InputError(f"{where}: {name!r}: found this member twice, expected it once")
         if info.compress_type != zipfile.ZIP_STORED:
             expanded += info.file_size

@@ -118,7 +118,7 @@ def gradient_as_tensormap(gradient: Mapping[str, Any], predictions: Any) -> Any:
     Returns
     -------
     TensorMap
-        Of the predictions' library, in float64, on the CPU. Zero where the total does not depend on the predictions.
+        Of the predictions' kind, in float64, on the CPU. Zero where the total does not depend on the predictions.
 
     Raises
     ------
@@ -128,7 +128,6 @@ def gradient_as_tensormap(gradient: Mapping[str, Any], predictions: Any) -> Any:
     if not is_tensormap(predictions):
         raise InputError(f"predictions: found {type(predictions).__name__}, expected a TensorMap")
     scripted = type(predictions).__name__ == "ScriptObject"
-    library = import_module("metatensor.torch" if scripted else "metatensor")
     whole = TensorMapData(predictions)
     blocks = gradient["blocks"] if "blocks" in gradient else dict.fromkeys(list(whole.tensor_blocks)[:1], gradient)
     if set(blocks) != set(whole.tensor_blocks):
@@ -147,7 +146,8 @@ def gradient_as_tensormap(gradient: Mapping[str, Any], predictions: Any) -> Any:
         if scripted:
             array = import_module("torch").from_numpy(array.copy())
             labels = (labels[0].to("cpu"), [item.to("cpu") for item in labels[1]], labels[2].to("cpu"))
-        return library.TensorBlock(array, *labels)
+        made = import_module("metatensor.torch").TensorBlock if scripted else type(block)
+        return made(array, *labels)
 
     rebuilt_blocks = []
     for entry, block in zip(_table("keys", predictions.keys)[1].tolist(), predictions.blocks(), strict=True):
@@ -156,7 +156,9 @@ def gradient_as_tensormap(gradient: Mapping[str, Any], predictions: Any) -> Any:
         for name in block.gradients_list():
             new.add_gradient(name, rebuilt(block.gradient(name), arrays_of_block.get(name)))
         rebuilt_blocks.append(new)
-    return library.TensorMap(predictions.keys.to("cpu") if scripted else predictions.keys, rebuilt_blocks)
+    if scripted:
+        return import_module("metatensor.torch").TensorMap(predictions.keys.to("cpu"), rebuilt_blocks)
+    return type(predictions)(predictions.keys, rebuilt_blocks)
 
 
 def _require_same_block(where: str, block: Any, other: str, model: Any, properties: bool) -> None:
