@@ -1,10 +1,11 @@
-"""Files that are written whole or not at all: write beside, then rename."""
+"""Files and folders that are written whole or not at all: write beside, then rename."""
 
 from __future__ import annotations
 
 import contextlib
 import os
 import secrets
+import shutil
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -78,6 +79,57 @@ def replacing(name: str, path: Path) -> Iterator[Path]:
         raise InputError(f"{name}: {path} cannot be written: {error.strerror or error}") from error
     finally:
         beside.unlink(missing_ok=True)
+
+
+def check_new_folder(name: str, path: Path, *, inputs: Iterable[Path] = ()) -> None:
+    """Raise where `path` cannot become a folder of its own: nothing that is in a folder is ever replaced.
+
+    Raises
+    ------
+    InputError
+        It is a file, or a folder that is not empty; it cannot be made; it lies within one of `inputs`.
+    """
+    check_folder(name, path)
+    for other in inputs:
+        if other.is_dir() and path.resolve().is_relative_to(other.resolve()):
+            raise InputError(f"{name}: {path} is in the input {other}, expected another place")
+    with _answered(name, path, "written"):
+        _require_empty(name, path)
+
+
+@contextlib.contextmanager
+def replacing_folder(name: str, path: Path) -> Iterator[Path]:
+    """Give a folder beside `path` to write into, and rename it to `path` when the block ends well.
+
+    Whatever ends the block otherwise, Ctrl-C included, `path` is as it was and the folder beside it is gone.
+
+    Raises
+    ------
+    InputError
+        The folder cannot be written, or there is one that is not empty: it may hold anything, and stays.
+    """
+    final = path.resolve()
+    beside = final.with_name(f".{final.stem}-{secrets.token_hex(4)}.part{final.suffix}")
+    try:
+        _require_empty(name, path)
+        beside.mkdir()
+        yield beside
+        _require_empty(name, path)
+        if final.exists():
+            final.rmdir()
+        beside.rename(final)
+    except OSError as error:
+        named = None if error.filename is None else Path(os.fspath(error.filename))
+        if not (named is None or named == final or named.is_relative_to(beside)):
+            raise
+        raise InputError(f"{name}: {path} cannot be written: {error.strerror or error}") from error
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)
+
+
+def _require_empty(name: str, path: Path) -> None:
+    if path.is_dir() and any(path.iterdir()):
+        raise InputError(f"{name}: the folder {path} is not empty, expected a new one: nothing in it is replaced")
 
 
 @contextlib.contextmanager
