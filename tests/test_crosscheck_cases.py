@@ -17,8 +17,8 @@ from refloss.crosscheck.bounds import tolerance
 from refloss.crosscheck.cases import FLAGS, Case, cases, parameters
 from refloss.crosscheck.draws import Draws
 from refloss.crosscheck.formats import FORMATS, quantise
-from refloss.crosscheck.reference import Golden, reference
-from refloss.crosscheck.suites import ALIGNED, LOSSES, POINTWISE, WEIGHTS
+from refloss.crosscheck.reference import Golden, equivalent_shifts, reference
+from refloss.crosscheck.suites import ALIGNED, GRADIENT_WEIGHT, LOSSES, POINTWISE, WEIGHTS
 from refloss.errors import InputError
 
 FLOAT32 = FORMATS["float32"]
@@ -108,7 +108,7 @@ def test_every_flag_is_there_where_it_makes_sense(loss):
 @pytest.mark.parametrize("loss", LOSSES)
 def test_flags_say_what_is_there(loss):
     for case in core(loss):
-        counts = ~np.isnan(case.targets) if case.mask is None else case.mask
+        counts = ~np.isnan(case.targets) & (True if case.mask is None else case.mask)
         rows = counts.reshape(len(counts), -1) if loss in ALIGNED else counts.reshape(1, -1)
         assert ("NaNTarget" in case.flags) == bool(np.isnan(case.targets).any())
         assert ("AllMasked" in case.flags) == (rows.sum(axis=1) == 0).any()
@@ -116,7 +116,9 @@ def test_flags_say_what_is_there(loss):
         if "UnequalMasks" in case.flags:
             assert len({row.tobytes() for row in rows}) > 1
         if case.mask is not None:
-            assert not (np.isnan(case.targets) & case.mask).any()
+            inside = loss in POINTWISE and "/nan-inside/" in case.id  # of an aligned loss it would be an error
+            assert (np.isnan(case.targets) & case.mask).any() == inside
+            assert not inside or (np.isnan(case.targets) & ~case.mask).any()
         if "Subnormal" in case.flags:
             subnormal = (case.predictions != 0.0) & (np.abs(case.predictions) < FLOAT32.tiny)
             assert subnormal.any(), case.id
@@ -126,6 +128,42 @@ def test_the_size_of_the_core_suites():
     assert all(60 <= len(core(loss)) <= 120 for loss in ALIGNED)
     assert all(40 <= len(core(loss)) <= 80 for loss in POINTWISE)
     assert all(case.predictions.size <= 60_000 for loss in LOSSES for case in core(loss))
+
+
+@pytest.mark.parametrize("loss", ALIGNED)
+def test_what_blocks_of_a_usual_size_leave_out_is_there(loss):
+    """A kernel for one block of 128 structures, 256 shifts or 1024 points drops what is beyond: and that counts."""
+    assert any(len(case.targets) > 128 for case in core(loss))
+    assert any(case.targets.shape[1] > 1024 for case in core(loss))
+    found = [reference(case, "intended") for case in core(loss) if "/edges/" in case.id]
+    assert any((golden.shift > 256 + golden.result.padding).any() for golden in found)
+
+
+@pytest.mark.parametrize("loss", ALIGNED)
+def test_a_structure_of_which_nothing_counts_has_its_unmasked_gradient(loss):
+    """An implementation that returns 0 for an empty mask is wrong where G weighs, and should be so in several cases."""
+    wrong = 0
+    for case in core(loss):
+        counts = ~np.isnan(case.targets) if case.mask is None else case.mask
+        terms = reference(case, "documented" if loss == "masked_dos" else "intended").terms
+        gradient = terms["unmasked_gradient"] * case.params[GRADIENT_WEIGHT[loss]]
+        wrong += bool((gradient[~counts.any(axis=1)] > 0.01).any())
+    assert wrong >= 4
+
+
+@pytest.mark.parametrize("form", ["float64", "float32"])
+@pytest.mark.parametrize(("loss", "convention"), [("masked_dos", name) for name in CONVENTIONS["masked_dos"]]
+                         + [("shift_agnostic_mse", "intended")])  # fmt: skip
+def test_close_calls_are_lost_to_less_precision_and_to_no_other(loss, convention, form):
+    """Two thirds of the digits are alike: too many for products of 11 bits, or of float32 in float64's place."""
+    (case,) = (case for case in core(loss, form) if "/close-call/" in case.id)
+    golden = reference(case, convention)
+    own, less = (FORMATS[name] for name in (form, {"float64": "float32", "float32": "tf32"}[form]))
+    alone = equivalent_shifts(case, golden, tolerance(case, golden, convention, own, own))
+    assert [shifts.tolist() for shifts in alone] == [[shift] for shift in golden.shift.tolist()]
+    several = equivalent_shifts(case, golden, tolerance(case, golden, convention, less, less))
+    assert sum(len(shifts) > 1 for shifts in several) == len(several) // 2
+    assert len(set(golden.shift.tolist())) == 2
 
 
 @pytest.mark.parametrize("loss", ALIGNED)

@@ -172,6 +172,23 @@ def nudged(draw: Draws, sizes: Sizes, form: Format) -> Rows:
     return rows
 
 
+def close_call(draw: Draws, sizes: Sizes, form: Format) -> Rows:
+    """Return rows whose first and last shift only the last third of the format's digits tells apart (E ≥ N).
+
+    Half of the target lies at shift 0; at the last, behind zeros, all of it, so that the misfit of the one is the front
+    tail of the other, or in every second structure half of it again, so that the misfits are alike.
+    """
+    structures, points, extra = sizes
+    targets, mask = draw.normal((structures, points)), draw.chance((structures, points), 0.8)
+    mask[:, [0, -1]] = False
+    found = np.where(mask, targets, 0.0)
+    apart = draw.sign((structures, 1)) * 2.0 ** (-2 * bits(form) // 3)
+    predictions = np.zeros((structures, points + extra))
+    predictions[:, :points] = 0.5 * (1.0 + apart) * found
+    predictions[:, extra:] += np.where(np.arange(structures)[:, None] % 2, 0.5, 1.0) * found
+    return Rows(predictions, targets, mask)
+
+
 def tied_ends(draw: Draws, sizes: Sizes, form: Format) -> Rows:
     """Return rows of period E, but for the ends of the mask: the first shift and the last are equally good, and best.
 
@@ -295,6 +312,7 @@ KINDS: Final[dict[str, Kind]] = {
     "stencil": Kind(cancelling_stencil, "a steep line: the stencil cancels to its noise", frozenset({"Cancellation"})),
     "palindrome": Kind(palindromic, "rows that read alike backwards: D(s) = D(E − s)", frozenset({"ExactTie"})),
     "nudge": Kind(nudged, "a palindrome with one half a rounding off", frozenset({"NearTie"})),
+    "close-call": Kind(close_call, "two shifts alike in two thirds of the digits", frozenset({"NearTie"})),
     "tied-ends": Kind(tied_ends, "the first shift and the last are equally good", frozenset({"ExactTie", "EdgeShift"})),
     "plateau": Kind(plateau, "constant predictions: all shifts are alike", frozenset({"Plateau", "ExactTie"})),
     "zeros": Kind(zeros_in_front, "zeros below some energy: many windows are alike", frozenset({"Plateau"})),

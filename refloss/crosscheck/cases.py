@@ -181,8 +181,9 @@ def _pointwise(loss: str, form: Format, suite: str, seed: int, fixed: dict[str, 
         rows = in_range(rows, form, kind.range, partial(largest_pointwise, count=rows.mask.size, delta=delta))
         as_nan = kind.masked_as_nan or (kind.about_selection and not masked)
         targets = np.where(rows.mask, rows.targets, np.nan) if as_nan else rows.targets
-        mask = rows.mask if masked else None
-        selected = ~np.isnan(targets) if mask is None else mask
+        inside = kind.nan_inside & (np.arange(rows.mask.size) % 2 == 0).reshape(shape)
+        mask = rows.mask | inside if masked else None
+        selected = ~np.isnan(targets) if mask is None else mask & ~np.isnan(targets)
         flags = kind.flags | _flags(selected[None], targets)
         yield Case(name, loss, rows.predictions, targets, mask, MappingProxyType(params), flags, kind.note)
 

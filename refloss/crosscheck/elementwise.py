@@ -26,7 +26,7 @@ class PointwiseKind:
     """One kind of inputs of a pointwise loss.
 
     Where it is `about_selection`, targets that do not count are NaN for the losses without a mask; with `masked_as_nan`
-    for those with one, too.
+    for those with one, too; with `nan_inside` a mask is true at every second of these.
     """
 
     build: Build
@@ -34,6 +34,7 @@ class PointwiseKind:
     flags: frozenset[str] = frozenset()
     range: Range = "ordinary"
     masked_as_nan: bool = False
+    nan_inside: bool = False
     about_selection: bool = False
 
 
@@ -116,6 +117,10 @@ KINDS: Final[dict[str, PointwiseKind]] = {
     "knee": PointwiseKind(_knee, "differences at ±delta and a rounding beside it", frozenset({"HuberKnee"})),
     "integers": PointwiseKind(_wholes, "integers: nothing rounds but the mean", frozenset({"IntegerExact"})),
     "nan": PointwiseKind(_pointwise(1.0), "NaN targets, which are not selected", frozenset(), masked_as_nan=True),
+    "nan-inside": PointwiseKind(
+        _pointwise(1.0), "NaN targets, some where the mask is true", frozenset({"Random"}),
+        masked_as_nan=True, nan_inside=True,
+    ),
     "empty": PointwiseKind(_none_selected, "nothing is selected: the value is 0", about_selection=True),
     "single": PointwiseKind(_one_selected, "one element is selected", about_selection=True),
     "large": PointwiseKind(_pointwise(1.0), "as large as the format's range allows", frozenset({"HugeRange"}), "large"),

@@ -109,6 +109,7 @@ _ALIGNED_CORE: Final = (
     *_specs("stencil", (3, 12, 4), (2, 60, 8)),
     *_specs("palindrome", (2, 9, 5), (2, 24, 7)),
     *_specs("nudge", (2, 9, 5), (2, 24, 7)),
+    *_specs("close-call", (16, 9, 14)),
     *_specs("tied-ends", (2, 11, 4), (2, 24, 6)),
     *_specs("plateau", (2, 8, 3), (1, 16, 6)),
     *_specs("zeros", (2, 7, 6)),
@@ -116,6 +117,7 @@ _ALIGNED_CORE: Final = (
     *_specs("integers", (4, 9, 3), (2, 16, 5)),
     *_specs("edges", (3, 10, 6), (4, 40, 11)),
     *_specs("empty", (4, 9, 4), (1, 7, 2)),
+    *_specs("empty", (4, 16, 6), sweep=True),
     *_specs("full", (3, 10, 4), (4, 24, 6)),
     *_specs("isolated", (4, 13, 5), (3, 40, 9)),
     *_specs("single", (4, 9, 4), (3, 2, 2)),
@@ -129,6 +131,10 @@ _ALIGNED_CORE: Final = (
     *_specs("strided", (3, 14, 5)),
     *_specs("read-only", (3, 14, 5)),
     *_specs("fitted", (64, 12, 5), (33, 40, 9)),
+    # Beyond the blocks that kernels are made of: 128 structures, 256 shifts, 1024 points.
+    *_specs("fitted", (130, 6, 3)),
+    *_specs("edges", (3, 40, 300)),
+    *_specs("fitted", (2, 1100, 20)),
     *_specs("good-model", (4, 240, 40), (3, 500, 60)),
     *_specs("bad-model", (4, 240, 40)),
 )
@@ -185,4 +191,13 @@ _POINTWISE_FULL: Final = (
     *_specs("large", (100001,)),
 )
 
-_OWN: Final = {"shift_agnostic_mse": _WIDE, "huber": _KNEES, "masked_huber": _KNEES}
+_NAN_INSIDE: Final = _specs("nan-inside", (4, 6), (300,))
+"""Of the losses with a mask, which may be true where the target is NaN."""
+
+_OWN: Final = {
+    "shift_agnostic_mse": _WIDE,
+    "huber": _KNEES,
+    "masked_mse": _NAN_INSIDE,
+    "masked_mae": _NAN_INSIDE,
+    "masked_huber": [*_KNEES, *_NAN_INSIDE],
+}
