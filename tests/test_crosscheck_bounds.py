@@ -179,6 +179,18 @@ def test_correct_pointwise_losses_are_within_the_bounds(
         assert ratio <= 1.0, (machine, name, ratio)
 
 
+def test_a_small_target_underflows_in_an_expanded_square_that_does_not() -> None:
+    """2pt and t² are lost in float16, whose smallest normal number is 6e-5, where (p + t)² is far above it."""
+    p, t = quantise(np.full((1, 8), 0.033), FLOAT16), quantise(np.full((1, 8), 1.8e-3), FLOAT16)
+    inputs = case("masked_dos", p, t, np.ones((1, 8), np.bool_), energy_step=2.0)
+    golden = reference(inputs, "documented")
+    machine = Machine(FLOAT16, FLOAT16, flush=True, expanded=True)
+    found = rounded.aligned(machine, evaluated(inputs, golden, machine), np.array([0]))
+    assert abs(found["terms.dos"] / golden.figures["terms.dos"] - 1.0) > 0.1  # of which 2t/p is the most
+    for name, ratio in rounded.worst(found, golden.figures, bounds(inputs, golden, machine).bound).items():
+        assert ratio <= 1.0, (name, ratio)
+
+
 # ---- how tight --------------------------------------------------------------------------------------------------
 
 

@@ -104,8 +104,15 @@ class _Squares(NamedTuple):
     """The weights with whole ends: some form Σ f − (f_0 + f_n)/2."""
     products: int = 1
     """How many products, counted with their factors, there are for each x."""
+    least: Floats | None = None
+    """The smallest factor of what is squared, where that is not x: of (a − t)² expanded, the smaller one of a and t."""
     members: Floats | None = None
     """How often a square is counted before it is weighed, where not once: the masks of a batch."""
+
+    @property
+    def factor(self) -> Floats:
+        """What is multiplied by itself or by weights, at its smallest."""
+        return self.size if self.least is None else self.least
 
     def bound(self, r: Arithmetic, dx: float, additions: Any = None) -> Floats:
         """Return the error of the sum."""
@@ -114,7 +121,7 @@ class _Squares(NamedTuple):
         # A square, its weight, a pair of neighbours, the ends and the entry into the accumulator.
         g = r.growth(additions=n, roundings=5, products=1, constants=r.constant(dx))
         second, whole = w * (2.0 * x * e + e * e), self.full * (x + e) ** 2
-        lost = r.underflow(whole, self.products * r.tiny * (self.full + 4.0), w, x, x)
+        lost = r.underflow(whole, self.products * r.tiny * (self.full + 4.0), w, self.factor, self.factor)
         total = (second + lost).sum(-1) + g * whole.sum(-1)
         plain = np.where(w > 0.0, x * x, 0.0) if self.members is None else self.members * x * x
         return np.where((plain.max(-1, initial=0.0) > r.largest) | (plain.sum(-1) > r.largest), np.inf, total)
@@ -141,11 +148,12 @@ class _Figures:
     def dos(self) -> _Squares:
         size, error = self.r.difference(self.a, self.t)
         omega = _trapezoid(self.points) if self.trapezoid else np.ones(self.points)
-        additions = _additions(self.mask)
-        if self.expanded:
-            size, additions = np.abs(self.a) + np.abs(self.t), 3 * additions + 2
         full = self.measure * self.mask.astype(np.float64)
-        return _Squares(full * omega, size, error, additions, full, products=4 if self.expanded else 1)
+        if not self.expanded:
+            return _Squares(full * omega, size, error, _additions(self.mask), full)
+        a, t = np.abs(self.a), np.abs(self.t)
+        additions = 3 * _additions(self.mask) + 2
+        return _Squares(full * omega, a + t, error, additions, full, products=4, least=np.minimum(a, t))
 
     @cached_property
     def front_tail(self) -> _Squares:
@@ -269,7 +277,7 @@ def _slopes(squares: _Squares, weight: float, r: Arithmetic, constants: float) -
     g = r.growth(roundings=7, products=1, constants=constants)
     # Any product of some of the factors may be flushed, or overflow, before the rest multiplies it.
     rest = max(1.0, weight) * np.maximum(1.0, w) * np.maximum(1.0, 2.0 * (x + squares.error))
-    lost = r.underflow(size + error, 4.0 * r.tiny * rest, weight, w, x)
+    lost = r.underflow(size + error, 4.0 * r.tiny * rest, weight, w, squares.factor)
     total = np.where(rest > r.largest, np.inf, error + g * (size + error) + lost)
     # What overflows is not a number even where it weighs nothing.
     total = np.where(np.isinf(squares.error), np.inf, np.where(w > 0.0, total, 0.0))
