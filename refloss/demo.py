@@ -16,7 +16,7 @@ import numpy as np
 
 from refloss.crystals import data_set
 from refloss.errors import InputError
-from refloss.files import Dataset
+from refloss.files import Contents, Dataset
 from refloss.files.npz import write
 from refloss.files.output import check_folder, make_folder, replacing
 from refloss.results import Booleans, Floats, Integers
@@ -123,7 +123,7 @@ def save(demo: Demo, folder: Path) -> None:
     with replacing("--out", folder / OPTIONS_FILE) as beside:
         beside.write_bytes(OPTIONS.encode())
     for which, file in FILES.items():
-        write("--out", folder / file, getattr(demo.data, which))
+        write("--out", folder / file, Contents(getattr(demo.data, which)))
 
 
 def _smooth(rng: np.random.Generator, points: int) -> Floats:

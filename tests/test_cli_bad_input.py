@@ -75,13 +75,13 @@ DATA = {  # every row of section 8 that an npz file can bring about, and section
         r"mtt::dos: targets: found 1 NaN where the mask is true \(first at index \(1, 3\)",
     ),
     "mask of halves": (put(X, "mtt::dos_mask", lambda a: a * 0.5), "mtt::dos: mask: .*neither 0 nor 1"),
-    "complex": (put(P, "energy", lambda a: a * 1j), "energy: predictions: found dtype complex128"),
-    "strings": (put(P, "energy", lambda a: a.astype(str)), "energy: predictions: found dtype <U"),
+    "complex": (put(P, "energy", lambda a: a * 1j), r"predictions: .*'energy\.npy': found the type '<c16'"),
+    "strings": (put(P, "energy", lambda a: a.astype(str)), r"predictions: .*'energy\.npy': found the type '<U"),
     "booleans": (put(T, "energy", lambda a: a > 0), "energy: targets: found dtype bool"),
     "large integers": (put(T, "energy", lambda a: np.full(a.shape, 2**53 + 1)), "energy: targets: .*not held exactly"),
     "objects": (
         put(T, "energy", lambda a: a.astype(object)),
-        r"targets: .*targets\.npz: 'energy': found no readable array \(Object",
+        r"targets: .*targets\.npz: 'energy\.npy': found the type '\|O', .*pickled",
     ),
     "overflow": (put(P, "energy", lambda a: a * 1e200), "energy: .*(overflow|beyond the largest float64)"),
     "no mask": (
@@ -173,18 +173,18 @@ def test_a_file_that_is_not_there(files: Path, position: int, capsys: pytest.Cap
     assert command[position] in refused(files, command, capsys)
 
 
-@pytest.mark.parametrize("content", [b"", b"not a zip", b"PK\x03\x04 and no more"])
+@pytest.mark.parametrize("content", [b"", b"not a zip", b"PK\x03\x04 and no more"], ids=["empty", "text", "cut"])
 def test_a_file_that_is_no_npz(files: Path, content: bytes, capsys: pytest.CaptureFixture[str]) -> None:
     command = small_section.write(files)
     (files / "targets.npz").write_bytes(content)
-    assert "targets.npz: found no npz file" in refused(files, command, capsys)
+    assert re.search(r"targets\.npz: found (no zip|neither a zip|an empty file)", refused(files, command, capsys))
 
 
 def test_a_cut_file(files: Path, capsys: pytest.CaptureFixture[str]) -> None:
     command = small_section.write(files)
     whole = (files / "targets.npz").read_bytes()
     (files / "targets.npz").write_bytes(whole[: len(whole) // 2])
-    assert "targets.npz: found no npz file" in refused(files, command, capsys)
+    assert "targets.npz: found no zip archive" in refused(files, command, capsys)
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ from test_ensemble import ULPS
 
 import refloss
 from refloss.cli.main import main
-from refloss.files import npz
+from refloss.files import Contents, npz
 from refloss.members import ensemble_name
 from refloss.summary import summarise
 
@@ -329,8 +329,8 @@ def test_the_one_member_of_a_tensormap_is_called_otherwise_than_the_target() -> 
 def test_the_command_line_takes_an_ensemble(tmp_path: Any, capsys: pytest.CaptureFixture[str]) -> None:
     members, ensemble, targets = data(10)
     (tmp_path / "options.yaml").write_text("loss: {mtt::dos: {type: gaussian_nll_ensemble, weight: 2}}\n")
-    npz.write("P", tmp_path / "p.npz", {DOS: {"values": ensemble}, "mtt::dos": {"values": targets}})
-    npz.write("T", tmp_path / "t.npz", {"mtt::dos": {"values": targets}})
+    npz.write("P", tmp_path / "p.npz", Contents({DOS: {"values": ensemble}, "mtt::dos": {"values": targets}}))
+    npz.write("T", tmp_path / "t.npz", Contents({"mtt::dos": {"values": targets}}))
     files = ["--predictions", str(tmp_path / "p.npz"), "--targets", str(tmp_path / "t.npz")]
     status = main(["evaluate", str(tmp_path / "options.yaml"), *files, "--json", str(tmp_path / "out.json")])
     out = capsys.readouterr().out

@@ -6,13 +6,13 @@ import argparse
 import json
 import re
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from refloss.cli.table import console, print_summary, print_written
-from refloss.files import npz
+from refloss.files import Data, Dataset, Quantity, formats
 from refloss.files.output import check_folder, check_output, make_folder, replacing
 from refloss.options import load_options
 from refloss.results import AlignedResult
@@ -57,7 +57,13 @@ def evaluate(options: Path, predictions: Path, targets: Path, extra_data: Path |
     """Read the files, evaluate the section, and gather what is to be told of it."""
     step("reading the options")
     section = load_options(options)
-    data = npz.read(predictions, targets, extra_data, names=section.losses)
+    names = tuple(section.losses)
+    masks = tuple(f"{name}_mask" for name in names)
+    data = Dataset(
+        _read("predictions", predictions, names),
+        _read("targets", targets, names),
+        {} if extra_data is None else _read("extra_data", extra_data, masks),
+    )
     step("evaluating")
     result = section.evaluate(data.predictions, data.targets, data.extra_data)
     step("evaluating under the other conventions")
@@ -104,6 +110,10 @@ def progress() -> Iterator[Step]:
             bar.update(task, description=description)
 
         yield step
+
+
+def _read(argument: str, path: Path, names: Iterable[str]) -> Data:
+    return formats.read(argument, path, [Quantity(name, name) for name in names]).data
 
 
 def _figures(summary: Summary, step: Step) -> dict[str, Figure]:

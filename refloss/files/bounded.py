@@ -99,7 +99,7 @@ def open_file(where: str, path: Path) -> Iterator[Stream]:
     """
     if "\0" in str(path):
         raise InputError(f"{where}: found a NUL in the name, expected a name that files can have")
-    with _system_answered(where):
+    with system_answered(where):
         _require_regular(where, path.stat())
         # What the name means may have changed since: without O_NONBLOCK, opening a pipe would wait for its writer.
         flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)
@@ -109,13 +109,24 @@ def open_file(where: str, path: Path) -> Iterator[Stream]:
 
 
 @contextmanager
+def system_answered(where: str) -> Iterator[None]:
+    """Turn what the system says of a file into an InputError."""
+    try:
+        yield
+    except MemoryError as error:
+        raise InputError(f"{where}: does not fit into memory") from error
+    except OSError as error:
+        raise InputError(f"{where}: cannot be read: {error.strerror or error}") from error
+
+
+@contextmanager
 def answered(where: str) -> Iterator[None]:
     """Turn what the system says of a file, and what zipfile raises at damaged content, into an InputError.
 
     For the few lines that decode; around others it would call a mistake of ours the file's.
     """
     try:
-        with _system_answered(where):
+        with system_answered(where):
             yield
     except InputError:
         raise
@@ -551,16 +562,6 @@ class _Directory:
 
     def seekable(self) -> bool:
         return True
-
-
-@contextmanager
-def _system_answered(where: str) -> Iterator[None]:
-    try:
-        yield
-    except MemoryError as error:
-        raise InputError(f"{where}: does not fit into memory") from error
-    except OSError as error:
-        raise InputError(f"{where}: cannot be read: {error.strerror or error}") from error
 
 
 @contextmanager
