@@ -249,6 +249,14 @@ WRONG: dict[str, tuple[Callable[[dict[str, Any]], Any], str]] = {
         lambda d: first(d).update(targets="0x1.8000000001p+0 0x1p+0"),
         "numbers that float32 does not hold",
     ),
+    "a number beyond the format": (
+        lambda d: first(d).update(targets="0x1p+999 0x1p+0"),
+        "numbers that float32 does not hold",
+    ),
+    "a number beyond float64": (lambda d: first(d).update(targets="0x1p+9999 0x1p+0"), "beyond what float64 holds"),
+    "a parameter too few": (lambda d: first(d)["params"].pop("energy_step"), "params: found grad_weight, int_weight"),
+    "a parameter of another loss": (lambda d: first(d)["params"].update(delta=1.0), "params: found"),
+    "no mask": (lambda d: (first(d).pop("mask"), first(d)["shape"].pop("mask")), "mask: masked_dos takes one"),
     "too few numbers": (lambda d: first(d).update(targets="0x1p+0"), "found 1 numbers for shape"),
     "another figure": (
         lambda d: first(d)["golden"]["documented"].update(grad=turned(first(d)["golden"]["documented"]["grad"])),

@@ -24,7 +24,7 @@ from refloss.conventions import LOSSES as CONVENTIONS
 from refloss.conventions import Convention
 from refloss.crosscheck import vectors_schema
 from refloss.crosscheck.bounds import tolerance
-from refloss.crosscheck.cases import FLAGS, Case, cases
+from refloss.crosscheck.cases import FLAGS, Case, cases, parameters
 from refloss.crosscheck.formats import Format, find, quantise
 from refloss.crosscheck.reference import equivalent_shifts, reference
 from refloss.crosscheck.suites import LOSSES
@@ -247,21 +247,31 @@ def _golden(case: Case, convention: Convention | None, form: Format) -> dict[str
 
 
 def _cases(data: Mapping[str, Any], path: Path) -> Iterator[Case]:
-    """Yield the cases of a file that fits the schema."""
+    """Yield the cases of a file that fits the schema, which does not tell one loss from another."""
+    loss = data["loss"]
+    masked = loss.startswith("masked_")
     for entry in data["cases"]:
+        if set(entry["params"]) != set(parameters(loss)):
+            told = f"found {', '.join(entry['params'])}, expected {', '.join(parameters(loss))}"
+            raise InputError(f"{path}: {entry['id']}: params: {told}")
+        if ("mask" in entry) != masked:
+            raise InputError(f"{path}: {entry['id']}: mask: {loss} takes {'one' if masked else 'none'}")
         arrays = {}
         for name in ("predictions", "targets", "mask"):
             if (name in entry) != (name in entry["shape"]):
                 raise InputError(f"{path}: {entry['id']}: found {name} or its shape alone, expected both")
             if name in entry:
-                numbers, shape = decode(entry[name]), entry["shape"][name]
+                try:
+                    numbers, shape = decode(entry[name]), entry["shape"][name]
+                except ValueError as error:
+                    raise InputError(f"{path}: {entry['id']}: {name}: {error}") from error
                 if numbers.size != math.prod(shape):
                     raise InputError(f"{path}: {entry['id']}: {name}: found {numbers.size} numbers for shape {shape}")
                 arrays[name] = numbers.reshape(shape)
         mask = arrays["mask"] == 1.0 if "mask" in arrays else None
         yield Case(
             entry["id"],
-            data["loss"],
+            loss,
             arrays["predictions"],
             arrays["targets"],
             mask,
@@ -314,11 +324,18 @@ def _lint_file(path: Path, data: Mapping[str, Any]) -> Iterator[str]:
         yield from (f"{case.id}: {line}" for line in _lint_case(entry, case, form))
 
 
+def _holds(form: Format, array: Floats) -> bool:
+    try:
+        return np.array_equal(quantise(array, form), array, equal_nan=True)
+    except InputError:  # beyond its largest
+        return False
+
+
 def _lint_case(entry: Mapping[str, Any], case: Case, form: Format) -> Iterator[str]:
     for name, array in (("predictions", case.predictions), ("targets", case.targets)):
         if encode(array) != entry[name]:
             yield f"{name}: numbers are not in their shortest form"
-        if not np.array_equal(quantise(array, form), array, equal_nan=True):
+        if not _holds(form, array):
             yield f"{name}: numbers that {form.name} does not hold"
     try:
         now = {name: _golden(case, convention, form) for name, convention in _applying(case)}
