@@ -285,6 +285,19 @@ def test_keywords_that_are_fixed_need_not_be_taken() -> None:
     assert called(short, leave_out=frozenset({"reduction"})).error is None
 
 
+def test_a_module_takes_what_its_forward_takes() -> None:
+    class Module:
+        def __call__(self, *args: Any, **kwargs: Any) -> Any:
+            return self.forward(*args, **kwargs)
+
+        def forward(self, p: Any, t: Any, m: Any) -> Any:
+            return total(p, t, m, reduction="sum")
+
+    assert keywords_to_leave_out(Module(), case(), {"reduction": "sum"}) == {"reduction"}
+    with pytest.raises(InputError, match="does not take reduction"):
+        keywords_to_leave_out(Module(), case(), {})
+
+
 def test_candidates_are_loaded_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "mine.py").write_text("class Loss:\n    def call(p, t): return 1.0\nnumber = 3\n", encoding="utf-8")
     (tmp_path / "broken.py").write_text("1 / 0\n", encoding="utf-8")

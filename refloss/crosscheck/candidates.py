@@ -120,8 +120,9 @@ def keywords_to_leave_out(candidate: Candidate, case: Case, fixed: Mapping[str, 
     InputError
         It does not take a keyword that changes from case to case, or does not take the arrays.
     """
+    forward = getattr(candidate, "forward", None)  # a torch module's call takes anything, and passes it on
     try:
-        parameters = inspect.signature(candidate).parameters.values()
+        parameters = inspect.signature(forward if callable(forward) else candidate).parameters.values()
     except (TypeError, ValueError):  # a callable in C tells nothing of itself
         return frozenset()
     if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
