@@ -6,15 +6,15 @@ The files are made here by `numpy.save` and `zipfile` alone; tests/released/test
 from __future__ import annotations
 
 import io
-import json
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from sections import section
+from tensormap_files import saved, table
 
 from refloss import InputError
 from refloss.files import Contents, Quantity, Structures, mts
@@ -25,12 +25,6 @@ RNG = np.random.default_rng(7)
 VALUES = RNG.normal(size=(3, 1))
 POSITIONS = RNG.normal(size=(4, 3, 1))
 SECOND = RNG.normal(size=(2, 2, 3, 1))
-
-
-def table(names: str, rows: Any, order: str = "<") -> np.ndarray:
-    """Return labels as metatensor stores them: a structured array of int32."""
-    fields = [(name, f"{order}i4") for name in names.split()]
-    return np.array([tuple(np.atleast_1d(row).tolist()) for row in rows], fields)
 
 
 def energy(order: str = "<") -> dict[str, Any]:
@@ -51,22 +45,6 @@ def energy(order: str = "<") -> dict[str, Any]:
         f"{second}/components/1.npy": table("xyz", range(3), order),
         "info.json": {"description": "an energy", "unit": "eV"},
     }
-
-
-def saved(path: Path, members: Mapping[str, Any], compression: int = zipfile.ZIP_STORED) -> Path:
-    with zipfile.ZipFile(path, "w", compression) as archive:
-        for name, content in members.items():
-            archive.writestr(name, encoded(content))
-    return path
-
-
-def encoded(content: Any) -> str | bytes:
-    if isinstance(content, np.ndarray):
-        buffer = io.BytesIO()
-        np.save(buffer, content)
-        return buffer.getvalue()
-    encoded: str | bytes = json.dumps(content) if isinstance(content, dict) else content
-    return encoded
 
 
 def read(path: Path) -> TensorMap:

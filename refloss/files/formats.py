@@ -18,6 +18,7 @@ from typing import IO, Final
 from refloss.errors import InputError
 from refloss.files import Contents, Quantity
 from refloss.files.bounded import Archive, open_file
+from refloss.files.disk_dataset import ATOM_COUNTS
 
 
 @dataclass(frozen=True)
@@ -154,7 +155,7 @@ def _is_hdf5(file: IO[bytes]) -> bool:
 
 
 def _of_archive(where: str, path: Path) -> str:
-    with Archive(where, path) as archive:
+    with Archive(where, path, replaced=(ATOM_COUNTS,)) as archive:
         names = archive.names
     if any(name.rpartition("/")[2] in _ZARR for name in names):
         return "Zarr"
