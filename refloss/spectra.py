@@ -8,7 +8,7 @@ write them for a spin-paired calculation, count every band twice. (docs/specific
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import numpy as np
@@ -168,6 +168,111 @@ def confidence_mask(eigenvalues: Any, energies: Any, margin: float = MARGIN) -> 
     grid = real_array("energies", energies, ndim=1)
     limit = states.max(axis=1).min() - finite_number("margin", margin)
     return np.asarray(grid <= limit, dtype=np.bool_)
+
+
+@dataclass(frozen=True, eq=False)
+class Spectrum:
+    """The bands of one structure as a set of states: k-points may have different numbers of them, and two spins.
+
+    Attributes
+    ----------
+    states : (S,) float64
+        All band energies in eV, k-point after k-point, the second spin after the first.
+    weights : (S,) float64
+        The weight of the k-point of each.
+    tops : (K,) or (2K,) float64
+        The highest band of each k-point, of each spin.
+    k_points, spins : int
+    fewest, most : int
+        Bands at one k-point, of one spin.
+    occupation : float
+        The sum of the k-weights over k-points and spins: what one band adds to the number of states. 2 where every
+        electron is counted once.
+    """
+
+    states: Floats
+    weights: Floats
+    tops: Floats
+    k_points: int
+    spins: int
+    fewest: int
+    most: int
+    occupation: float
+
+    def dos(self, energies: Any, width: float = WIDTH) -> Floats:
+        """Return the density of states; see `gaussian_dos`."""
+        return gaussian_dos(self.states[:, np.newaxis], self.weights, energies, width)
+
+    def mask(self, energies: Any, margin: float = MARGIN) -> Booleans:
+        """Return where every k-point of every spin still has bands; see `confidence_mask`."""
+        return confidence_mask(self.tops[:, np.newaxis], energies, margin)
+
+    def scaled(self, occupation: float) -> Spectrum:
+        """Return the same bands with k-weights of another sum; see `occupation`."""
+        if not self.occupation > 0.0:
+            raise InputError(f"k_weights: found the sum {self.occupation!r}, expected one > 0, to be scaled")
+        factor = finite_number("occupation", occupation, positive=True) / self.occupation
+        return replace(self, weights=self.weights * factor, occupation=occupation)
+
+
+def spectrum(eigenvalues: Any, k_weights: Any) -> Spectrum:
+    """Return the spectrum of one structure.
+
+    Parameters
+    ----------
+    eigenvalues : array_like or nested lists
+        In eV: (K, bands), (2, K, bands) with two spins, or (bands,) with one k-point; in lists, k-points and spins may
+        have different numbers of bands.
+    k_weights : array_like, (K,) or (2, K)
+        Used as given. Both spins have the same where there is one row: weights that sum to 1 then count each state
+        once.
+
+    Raises
+    ------
+    InputError
+        Not finite, not of these shapes, k-points without a band, weights of other k-points.
+    """
+    channels = _channels(eigenvalues)
+    counts = sorted({len(rows) for rows in channels})
+    if len(counts) > 1:
+        raise InputError(f"eigenvalues: found {counts[0]} and {counts[1]} k-points of two spins, expected as many")
+    weights = real_array("k_weights", k_weights)
+    if weights.shape not in ((counts[0],), (len(channels), counts[0])):
+        expected = f"{(counts[0],)}, one per k-point" + (f", or {(2, counts[0])}" if len(channels) == 2 else "")
+        raise InputError(f"k_weights: found shape {weights.shape}, expected {expected} of the eigenvalues")
+    rows = [row for channel in channels for row in channel]
+    bands = [row.size for row in rows]
+    of_rows = np.broadcast_to(weights, (len(channels), counts[0])).ravel()
+    return Spectrum(
+        states=np.concatenate(rows),
+        weights=np.repeat(of_rows, bands),
+        tops=np.array([row.max() for row in rows]),
+        k_points=counts[0],
+        spins=len(channels),
+        fewest=min(bands),
+        most=max(bands),
+        occupation=math.fsum(of_rows.tolist()),
+    )
+
+
+def _channels(eigenvalues: Any) -> list[list[Floats]]:
+    """Return the bands by spin and k-point."""
+    depth, first = 0, eigenvalues
+    while isinstance(first, list | tuple) and len(first):
+        depth, first = depth + 1, first[0]
+    if depth < 2 or hasattr(first, "ndim"):  # an array, or what is no list of k-points
+        array = real_array("eigenvalues", eigenvalues)
+        if array.ndim not in (1, 2, 3) or (array.ndim == 3 and len(array) not in (1, 2)):
+            raise _bad_shape(f"shape {array.shape}")
+        return [list(channel) for channel in array.reshape((1,) * (3 - array.ndim) + array.shape)]
+    channels = eigenvalues if depth == 3 else [eigenvalues]
+    if depth > 3 or len(channels) > 2 or not all(isinstance(rows, list | tuple) and rows for rows in channels):
+        raise _bad_shape(f"{len(eigenvalues)} lists, {depth} deep")
+    return [[real_array(f"eigenvalues of k-point {k}", row, ndim=1) for k, row in enumerate(rows)] for rows in channels]
+
+
+def _bad_shape(found: str) -> InputError:
+    return InputError(f"eigenvalues: found {found}, expected (k-points, bands) or (2 spins, k-points, bands)")
 
 
 _REACHES: Final = (9.0, 39.0)

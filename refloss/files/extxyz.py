@@ -109,7 +109,7 @@ class _Held:
         self.lattices.append(frame.cell)
         self._periodic.append(frame.periodic)
         self._names = self._names or (*frame.info, *frame.columns)
-        for key in keys & frame.info.keys():
+        for key in (key for key in frame.info if key in keys):
             self._add(False, key, frame.value(key), frame.info[key])
         for key, array in frame.arrays.items():
             self._add(True, key, array, "")
@@ -205,7 +205,9 @@ def _wanted(held: _Held, quantity: Quantity) -> dict[str, NDArray[Any]]:
     place = held.place(quantity.key, quantity.per_atom, f"the values of {quantity.name}")
     entry = {"values": held.rows(place, quantity.key, quantity.row)}
     for name, source in quantity.gradients.items():
-        entry[name] = _gradient(held, name, source, quantity.name)
+        # By default a data set is asked for forces and stresses that it need not have; a part of them is an error.
+        if {(False, source.key), (True, source.key)} & held.series.keys():
+            entry[name] = _gradient(held, name, source, quantity.name)
     return entry
 
 
