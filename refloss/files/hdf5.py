@@ -62,7 +62,7 @@ def write(argument: str, path: Path, contents: Contents) -> None:
     paths = paths_of(argument, data)
     with replacing(argument, path) as beside, _failing(argument, path), h5py.File(beside, "w") as file:
         for place, (name, key) in paths.items():
-            array = stored(data[name], key)
+            array = stored(f"{argument}: {place!r}", data[name], key)
             created = file.create_dataset(place, array.shape, array.dtype)
             at = 0
             for part in array.parts():

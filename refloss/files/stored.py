@@ -17,6 +17,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from refloss.arrays import on_host
 from refloss.errors import InputError, did_you_mean
 from refloss.files import Contents, Quantity, Structures
 from refloss.files.bounded import LIMITS
@@ -54,23 +55,37 @@ class Stored(ABC):
             It cannot be read; then what was yielded is not to be used either.
         """
 
-    @property
-    def nbytes(self) -> int:
-        """The bytes of the elements."""
-        return math.prod(self.shape) * self.dtype.itemsize
+    def whole(self) -> NDArray[Any]:
+        """Return all of the array."""
+        parts = self.parts()
+        first = next(parts)
+        if first.shape == self.shape:
+            for _ in parts:  # to the end, where what was read may yet be found damaged
+                raise AssertionError("more parts than the array has rows")
+            return first
+        out: NDArray[Any] = np.empty(self.shape, self.dtype)
+        at = 0
+        for part in itertools.chain([first], parts):
+            out[at : at + len(part)] = part
+            at += len(part)
+        return out
 
 
 class Held(Stored):
     """An array that is in memory, or memory-mapped."""
 
-    def __init__(self, array: Any) -> None:
-        self._array: NDArray[Any] = np.asarray(array)
+    def __init__(self, array: NDArray[Any]) -> None:
+        self._array = array
         self.shape, self.dtype = self._array.shape, self._array.dtype.newbyteorder("=")
 
     def parts(self) -> Iterator[NDArray[Any]]:
         """Yield views."""
         for rows in slices(self.shape, self.dtype.itemsize):
             yield self._array[rows]
+
+    def whole(self) -> NDArray[Any]:
+        """Return the array itself, which stays memory-mapped if it is."""
+        return self._array
 
 
 class Entry(Mapping[str, NDArray[Any]]):
@@ -86,7 +101,7 @@ class Entry(Mapping[str, NDArray[Any]]):
         self._opened = opened
 
     def __getitem__(self, key: str) -> NDArray[Any]:
-        return whole(self.stored(key))
+        return self.stored(key).whole()
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._opened)
@@ -99,25 +114,11 @@ class Entry(Mapping[str, NDArray[Any]]):
         return self._opened[key]()
 
 
-def stored(entry: Any, key: str) -> Stored:
-    """Return the array `key` of one target's data, where it can be had in parts, or else as it is."""
-    return entry.stored(key) if isinstance(entry, Entry) else Held(entry[key])
-
-
-def whole(array: Stored) -> NDArray[Any]:
-    """Return all of an array."""
-    parts = array.parts()
-    first = next(parts)
-    if first.shape == array.shape:
-        for _ in parts:  # to the end, where what was read may yet be found damaged
-            raise AssertionError("more parts than the array has rows")
-        return first
-    out: NDArray[Any] = np.empty(array.shape, array.dtype)
-    at = 0
-    for part in itertools.chain([first], parts):
-        out[at : at + len(part)] = part
-        at += len(part)
-    return out
+def stored(where: str, entry: Any, key: str) -> Stored:
+    """Return the array `key` of one target's data, where it is, to be written; raise where it is not plain numbers."""
+    array = entry.stored(key) if isinstance(entry, Entry) else Held(on_host(where, entry[key]))
+    require_plain(where, array.dtype)
+    return array
 
 
 def slices(shape: Sequence[int], itemsize: int, multiple: int = 1) -> Iterator[tuple[slice, ...]]:
@@ -304,7 +305,7 @@ def _structures(where: str, arrays: Mapping[str, Stored]) -> Structures:
     for path in arrays:
         if path not in known:
             raise InputError(f"{where}: found {path!r}, expected {', '.join(sorted(known))}{did_you_mean(path, known)}")
-    held = {path.partition("/")[2]: whole(array) for path, array in arrays.items()}
+    held = {path.partition("/")[2]: array.whole() for path, array in arrays.items()}
     for name in ("num_atoms", "types"):
         if name in held and held[name].dtype.kind not in "iu":
             raise InputError(f"{place}/{name}: found the type {held[name].dtype}, expected integers")

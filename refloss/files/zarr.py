@@ -67,7 +67,7 @@ def write(argument: str, path: Path, contents: Contents) -> None:
     with replacing_folder(argument, path) as beside:
         _write_json(beside, {"zarr_format": 3, "node_type": "group", "attributes": {}})
         for place, (name, key) in paths.items():
-            _write_array(beside, place, stored(data[name], key))
+            _write_array(beside, place, stored(f"{argument}: {place!r}", data[name], key))
         for place, held in structures_of(contents.structures).items():
             _write_array(beside, place, Held(held))
 

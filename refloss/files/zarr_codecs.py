@@ -7,7 +7,8 @@ refused by name.
 References
 ----------
 https://zarr-specs.readthedocs.io/en/latest/v3/codecs/index.html; https://numcodecs.readthedocs.io; the headers of
-Blosc, https://github.com/Blosc/c-blosc/blob/main/README_CHUNK_FORMAT.rst
+Blosc, https://github.com/Blosc/c-blosc/blob/main/README_CHUNK_FORMAT.rst,
+and of Zstandard, RFC 8878, section 3.1.1.1
 """
 
 from __future__ import annotations
@@ -138,7 +139,10 @@ def _deflate(where: str, content: bytes, size: int) -> bytes:
 
 def _bzip2(where: str, content: bytes, size: int) -> bytes:
     decoder = bz2.BZ2Decompressor()
-    return _ended(where, decoder.decompress(content, size + 1), decoder, size)
+    try:
+        return _ended(where, decoder.decompress(content, size + 1), decoder, size)
+    except OSError as error:
+        raise InputError(f"{where}: found damaged content ({error}), expected a bzip2 stream") from error
 
 
 def _xz(where: str, content: bytes, size: int) -> bytes:
@@ -167,6 +171,13 @@ def _blosc(where: str, content: bytes, size: int) -> bytes:
 
 
 def _zstandard(where: str, content: bytes, size: int) -> bytes:
+    # A frame need not say how long it is, and its decoder then checks; one that does may be shorter than what it fills.
+    descriptor = content[4] if len(content) > 4 else 0
+    dictionary, single, width = (0, 1, 2, 4)[descriptor & 3], descriptor >> 5 & 1, (0, 2, 4, 8)[descriptor >> 6]
+    at, width = 6 - single + dictionary, max(width, single)
+    declared = int.from_bytes(content[at : at + width], "little") + 256 * (width == 2)
+    if width and declared != size:
+        raise InputError(f"{where}: found {declared} bytes by Zstandard, expected {size}")
     return _by_numcodecs(where, "zstd", content, size)
 
 

@@ -1,0 +1,309 @@
+"""HDF5 files made by h5py: what groups mean, that nothing leads out of the file, that declared sizes are covered."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from memory import taking_at_most
+
+from refloss import InputError
+from refloss.files import Contents, Quantity, Structures, formats
+
+h5py = pytest.importorskip("h5py")
+
+RNG = np.random.default_rng(11)
+ENERGY = RNG.normal(size=(3, 1))
+FORCES = RNG.normal(size=(7, 3, 1))
+DOS = RNG.normal(size=(20, 31))
+MASK = RNG.random((20, 31)) < 0.5
+MEMORY = 32 << 20
+"""Bytes that refusing a file may take, with buffers of 16 MiB; the smallest array here declares 7 GB."""
+
+
+def made(path: Path, make: Callable[[Any], object]) -> Path:
+    with h5py.File(path, "w") as file:
+        make(file)
+    return path
+
+
+def read(path: Path, *quantities: Quantity) -> Contents:
+    return formats.read("targets", path, quantities)
+
+
+def keys(contents: Contents) -> dict[str, set[str]]:
+    return {name: set(entry) for name, entry in contents.data.items()}
+
+
+def test_groups_are_targets_and_arrays_alone_too(tmp_path: Path) -> None:
+    def make(file: Any) -> None:
+        file["energy/values"], file["energy/positions"] = ENERGY, FORCES
+        file["mtt::dos"], file["mtt::dos_mask"] = DOS, MASK
+        file["energy/pbe/values"] = 2 * ENERGY
+        file["energy/pbe/positions"] = 2 * FORCES
+        file["energy"].attrs["unit"] = "eV"
+
+    found = read(made(tmp_path / "a.h5", make))
+    assert keys(found) == {
+        "energy": {"values", "positions"},
+        "energy/pbe": {"values", "positions"},
+        "mtt::dos": {"values"},
+        "mtt::dos_mask": {"values"},
+    }
+    assert found.structures is None
+    np.testing.assert_array_equal(found.data["energy"]["positions"], FORCES)
+    np.testing.assert_array_equal(found.data["energy/pbe"]["positions"], 2 * FORCES)
+    np.testing.assert_array_equal(found.data["mtt::dos_mask"]["values"], MASK)
+    assert found.data["mtt::dos_mask"]["values"].dtype == np.bool_
+
+
+def test_the_content_decides_and_a_user_block_is_no_hindrance(tmp_path: Path) -> None:
+    path = tmp_path / "a.dat"
+    with h5py.File(path, "w", userblock_size=1024) as file:
+        file["energy"] = ENERGY
+    np.testing.assert_array_equal(read(path).data["energy"]["values"], ENERGY)
+
+
+def test_a_quantity_gives_the_name(tmp_path: Path) -> None:
+    path = made(tmp_path / "a.h5", lambda file: file.update({"u": ENERGY, "deep/er": DOS}) or None)
+    found = read(path, Quantity("energy", "u"), Quantity("mtt::dos", "deep/er"))
+    assert keys(found) == {"energy": {"values"}, "mtt::dos": {"values"}}
+    np.testing.assert_array_equal(found.data["mtt::dos"]["values"], DOS)
+
+
+@pytest.mark.parametrize("dtype", ["f2", ">f4", "<f8", ">f8", "?", "i1", ">i4", "u2", ">u8"])
+def test_every_type_of_number_in_both_byte_orders(tmp_path: Path, dtype: str) -> None:
+    array = (100 * RNG.random((3, 4)) * (RNG.random((3, 4)) < 0.7)).astype(dtype)
+    found = read(made(tmp_path / "a.h5", lambda file: file.create_dataset("a", data=array))).data["a"]["values"]
+    assert found.dtype == np.dtype(dtype).newbyteorder("=")
+    np.testing.assert_array_equal(found, array)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"compression": "gzip", "shuffle": True, "fletcher32": True, "chunks": (7, 11)},
+        {"compression": "lzf", "chunks": (3, 31)},
+        {"chunks": (7, 40), "maxshape": (None, None)},
+    ],
+    ids=["deflate", "lzf", "beyond the edge"],
+)
+def test_chunks_and_the_filters_of_h5py(tmp_path: Path, options: dict[str, Any]) -> None:
+    path = made(tmp_path / "a.h5", lambda file: file.create_dataset("dos", data=DOS, **options))
+    np.testing.assert_array_equal(read(path).data["dos"]["values"], DOS)
+
+
+def test_an_array_in_parts_is_the_array(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rows of a part, of a chunk and of the array that have no common divisor."""
+    monkeypatch.setattr("refloss.files.stored.PART", 31 * 8 * 5)
+    path = made(tmp_path / "a.h5", lambda file: file.create_dataset("dos", data=DOS, chunks=(3, 8)))
+    entry = read(path).data["dos"]
+    assert [len(part) for part in entry.stored("values").parts()] == [3, 3, 3, 3, 3, 3, 2]  # type: ignore[attr-defined]
+    np.testing.assert_array_equal(entry["values"], DOS)
+
+
+def test_a_number_an_empty_array_and_a_missing_chunk(tmp_path: Path) -> None:
+    def make(file: Any) -> None:
+        file["number"], file["none"] = 3.5, np.empty((0, 4))
+        file.create_dataset("some", (6, 2), "f8", chunks=(2, 2), fillvalue=7.0)[2:4] = 1
+
+    found = read(made(tmp_path / "a.h5", make)).data
+    assert found["number"]["values"].shape == ()
+    assert found["number"]["values"][()] == 3.5
+    assert found["none"]["values"].shape == (0, 4)
+    assert found["some"]["values"].tolist() == [[7, 7], [7, 7], [1, 1], [1, 1], [7, 7], [7, 7]]
+
+
+def test_write_and_read_again(tmp_path: Path) -> None:
+    structures = Structures(np.array([2, 5]), np.arange(1, 8), RNG.normal(size=(7, 3)), RNG.normal(size=(2, 3, 3)))
+    data = {"energy": {"values": ENERGY[:2], "positions": FORCES}, "mtt::dos": {"values": DOS.astype(np.float32).T}}
+    formats.write("out", tmp_path / "a.h5", Contents(data, structures))
+    with h5py.File(tmp_path / "a.h5") as file:
+        np.testing.assert_array_equal(file["mtt::dos/values"], data["mtt::dos"]["values"])
+        np.testing.assert_array_equal(file["structures/positions"], structures.positions)
+    found = read(tmp_path / "a.h5")
+    assert keys(found) == {"energy": {"values", "positions"}, "mtt::dos": {"values"}}
+    np.testing.assert_array_equal(found.data["energy"]["positions"], FORCES)
+    assert found.structures is not None
+    for name in ("num_atoms", "types", "positions", "cells"):
+        np.testing.assert_array_equal(getattr(found.structures, name), getattr(structures, name))
+    formats.write("out", tmp_path / "b.h5", Contents(data, structures))
+    assert (tmp_path / "a.h5").read_bytes() == (tmp_path / "b.h5").read_bytes()
+
+
+REFUSED: dict[str, tuple[Callable[[Any], object], str]] = {
+    "a link out of the file": (
+        lambda file: file.update({"a": h5py.ExternalLink("secret.h5", "/a")}),
+        r"'a': found a link out of the file, to 'secret\.h5'",
+    ),
+    "a group that is one": (
+        lambda file: file.update({"g/values": ENERGY, "g/positions": h5py.ExternalLink("secret.h5", "/a")}),
+        r"'g/positions': found a link out of the file",
+    ),
+    "a symbolic link": (
+        lambda file: file.update({"b": ENERGY, "a": h5py.SoftLink("/b")}),
+        "'a': found a symbolic link, to '/b'",
+    ),
+    "a symbolic link to itself": (
+        lambda file: file.update({"a": h5py.SoftLink("/a")}),
+        "'a': found a symbolic link",
+    ),
+    "a group within itself": (
+        lambda file: file.create_group("a").update({"b": file["a"]}),
+        "found 'a/b' but no 'a/values'",
+    ),
+    "text": (lambda file: file.update({"a": ["one", "two"]}), "'a': found the type object"),
+    "fixed text": (lambda file: file.update({"a": np.array([b"one"])}), r"'a': found the type \|S3"),
+    "complex numbers": (lambda file: file.update({"a": ENERGY + 1j}), "'a': found the type complex128"),
+    "records": (lambda file: file.update({"a": np.zeros(3, "f8,i4")}), r"'a': found the type \[\('f0'"),
+    "rows of any length": (
+        lambda file: file.create_dataset("a", (3,), h5py.vlen_dtype("f8")),
+        "'a': found the type object",
+    ),
+    "nothing": (lambda file: file.create_dataset("a", data=h5py.Empty("f8")), "'a': found an empty dataset"),
+    "a type": (lambda file: file.update({"a": np.dtype("f8")}), "'a': found a datatype, expected an array"),
+    "a gradient alone": (
+        lambda file: file.update({"energi/values": ENERGY, "energy/positions": FORCES}),
+        r"found 'energy/positions' but no 'energy/values'.*did you mean 'energi'",
+    ),
+    "groups in groups": (
+        lambda file: file.update({"/".join("abcdefghijkl"): ENERGY}),
+        "found groups 9 deep, expected at most 8",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_what_is_refused(tmp_path: Path, case: str) -> None:
+    make, message = REFUSED[case]
+    made(tmp_path / "secret.h5", lambda file: file.update({"a": ENERGY}))
+    with pytest.raises(InputError, match=message) as caught:
+        everything(read(made(tmp_path / "a.h5", make)))
+    assert str(caught.value).startswith(f"targets: {tmp_path / 'a.h5'}: ")
+
+
+def everything(contents: Contents) -> None:
+    for entry in contents.data.values():
+        for key in entry:
+            entry[key]
+
+
+def test_what_nobody_asks_for_is_not_in_the_way(tmp_path: Path) -> None:
+    def make(file: Any) -> None:
+        file["energy"], file["notes"], file["other/thing"] = ENERGY, ["by hand"], DOS
+        file["out"] = h5py.ExternalLink("/etc/passwd", "/")
+
+    found = read(made(tmp_path / "a.h5", make), Quantity("energy", "energy"))
+    np.testing.assert_array_equal(found.data["energy"]["values"], ENERGY)
+
+
+def test_a_gradient_whose_values_were_asked_for(tmp_path: Path) -> None:
+    path = made(tmp_path / "a.h5", lambda file: file.update({"energy/positions": FORCES}))
+    with pytest.raises(InputError, match="found 'energy/positions' but no 'energy', expected the values"):
+        read(path, Quantity("energy", "energy"))
+
+
+def test_numbers_in_another_file(tmp_path: Path) -> None:
+    """External storage would read any file of the user's as numbers."""
+    (tmp_path / "secret").write_bytes(ENERGY.tobytes())
+    external = [(str(tmp_path / "secret"), 0, ENERGY.nbytes)]
+    path = made(tmp_path / "a.h5", lambda file: file.create_dataset("a", (3, 1), "f8", external=external))
+    with pytest.raises(InputError, match=r"'a': found numbers in the file '.*secret', expected them in this one"):
+        read(path).data["a"]["values"]
+
+
+def test_virtual_datasets(tmp_path: Path) -> None:
+    made(tmp_path / "secret.h5", lambda file: file.update({"a": ENERGY}))
+    layout = h5py.VirtualLayout((3, 1), "f8")
+    layout[...] = h5py.VirtualSource(tmp_path / "secret.h5", "a", (3, 1))
+    path = made(tmp_path / "a.h5", lambda file: file.create_virtual_dataset("a", layout))
+    with pytest.raises(InputError, match="'a': found a virtual dataset"):
+        read(path).data["a"]["values"]
+
+
+@pytest.mark.parametrize(
+    ("filters", "message"),
+    [([32004], "filter 32004"), ([5], "filter 5"), ([1, 1], "filter 1 twice")],
+    ids=["of a plugin", "of another kind", "twice"],
+)
+def test_filters_that_are_not_read(tmp_path: Path, filters: list[int], message: str) -> None:
+    """A plugin's filter would be a library that HDF5 loads; a compression on top of itself multiplies what it hides."""
+    settings = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+    settings.set_chunk((3, 1))
+    for code in filters:
+        settings.set_filter(code, h5py.h5z.FLAG_OPTIONAL, (6,) if code == 1 else ())
+    space, kind = h5py.h5s.create_simple((3, 1)), h5py.h5t.IEEE_F64LE
+    path = made(tmp_path / "a.h5", lambda file: h5py.h5d.create(file.id, b"a", kind, space, settings))
+    with pytest.raises(InputError, match=f"'a': found the {message}.*h5repack"):
+        read(path).data["a"]["values"]
+
+
+@pytest.mark.parametrize(
+    ("shape", "options", "written"),
+    [
+        ((10**6, 10**6), {}, 0),
+        ((10**6, 10**6), {"chunks": (10, 10)}, 10),
+        ((10**6, 10**6), {"chunks": (10, 10), "compression": "gzip"}, 10),
+        ((2, 2), {"chunks": (30_000, 30_000), "maxshape": (None, None)}, 0),
+        ((10**5, 1), {"chunks": (1, 10**6), "maxshape": (None, None), "compression": "gzip"}, 1),
+    ],
+    ids=["contiguous", "chunked", "compressed", "one chunk", "chunks beyond the edge"],
+)
+def test_shapes_that_are_not_covered(
+    tmp_path: Path, shape: tuple[int, ...], options: dict[str, Any], written: int
+) -> None:
+    """A file of some kilobytes must not be able to ask for gigabytes."""
+
+    def make(file: Any) -> None:
+        dataset = file.create_dataset("a", shape, "f8", fillvalue=1.0, **options)
+        if written:
+            dataset[:written, :written] = 2
+
+    path = made(tmp_path / "a.h5", make)
+    with (
+        taking_at_most(MEMORY),
+        pytest.raises(InputError, match=r"'a': found an array of \d+ bytes, of which \d+ are stored"),
+    ):
+        read(path).data["a"]["values"]
+
+
+@pytest.mark.parametrize(
+    ("arrays", "message"),
+    [
+        ({"num_atoms": [2.0, 1.0]}, "structures/num_atoms: found the type float64, expected integers"),
+        ({"num_atoms": [2, 0]}, "structures/num_atoms: found"),
+        ({"num_atoms": [[2, 1]]}, r"structures/num_atoms: found shape \(1, 2\)"),
+        ({"num_atoms": [2, 1], "positions": np.zeros((2, 3))}, r"positions: found shape \(2, 3\), expected \(3, 3\)"),
+        ({"num_atoms": [2, 1], "type": [1, 1, 1]}, r"'structures/type'.*did you mean 'structures/types'"),
+    ],
+)
+def test_structures_that_contradict_themselves(tmp_path: Path, arrays: dict[str, Any], message: str) -> None:
+    path = made(tmp_path / "a.h5", lambda file: file.create_group("structures").update(arrays))
+    with pytest.raises(InputError, match=message):
+        read(path)
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (
+            {"a": {"values": ENERGY, "b/values": DOS}},
+            "found the gradient 'b/values' of 'a', which in groups could not be told",
+        ),
+        (
+            {"a": {"values": ENERGY, "b/c": DOS}, "a/b": {"values": DOS}},
+            "could not be told from 'c' of the target 'a/b'",
+        ),
+        ({"structures": {"values": ENERGY}}, "found the target 'structures'"),
+        ({"a/../b": {"values": ENERGY}}, "found the target 'a/../b'"),
+        ({"a": {"blocks": {0: {"values": ENERGY}, 1: {"values": ENERGY}}}}, "found 2 blocks, expected one"),
+        ({"a": {"values": np.array(["x"])}}, "'a/values': found the type <U1"),
+    ],
+)
+def test_what_cannot_be_written(tmp_path: Path, data: dict[str, Any], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        formats.write("out", tmp_path / "a.h5", Contents(data))
+    assert list(tmp_path.iterdir()) == []
