@@ -131,7 +131,11 @@ def _parser() -> argparse.ArgumentParser:
         allow_abbrev=False,
     )
     demo.add_argument("--out", metavar="DIR", type=Path, default=Path("refloss-demo"), help="default: %(default)s")
+    demo.add_argument(
+        "--spectra", metavar="FILE", type=Path, help="the eigenvalues of your own structures instead, as dos reads them"
+    )
     demo.set_defaults(run="demo:run")
+    _add_dos(commands)
 
     options = commands.add_parser(
         "options",
@@ -152,6 +156,50 @@ def _parser() -> argparse.ArgumentParser:
     _add_crosscheck(commands)
     _add_vectors(commands)
     return parser
+
+
+def _add_dos(commands: argparse._SubParsersAction[_Parser]) -> None:
+    dos = commands.add_parser(
+        "dos",
+        help="make densities of states and their masks from eigenvalues",
+        description="Make a density of states and a mask for each structure of a file of eigenvalues and k-weights: "
+        "extended XYZ with the keys eigenvalues and 'k-point weights', or npz with eigenvalues and k_weights, "
+        "NAME/eigenvalues and NAME/k_weights where there are several structures. The grid is that of PET-MAD-DOS.",
+        allow_abbrev=False,
+    )
+    add = dos.add_argument
+    add("file", metavar="FILE", type=Path, help="eigenvalues in eV, extended XYZ or npz")
+    add(
+        "--out",
+        metavar="OUT",
+        type=Path,
+        required=True,
+        help="what to write, in the format of its ending (npz, mts, …)",
+    )
+    add("--target", metavar="NAME", default="mtt::dos", help="what it is called; the mask is NAME_mask (%(default)s)")
+    add("--start", metavar="E", type=float, default=-149.6456, help="the first energy in eV (%(default)s)")
+    add("--step", metavar="E", type=float, default=0.05, help="the energy step in eV (%(default)s)")
+    add("--points", metavar="N", type=int, default=4606, help="the number of energies (%(default)s)")
+    add("--padding", metavar="N", type=int, default=0, help="points below the start, metatrain's extra_targets (0)")
+    add(
+        "--width", metavar="E", type=float, default=0.3, help="standard deviation of the broadening in eV (%(default)s)"
+    )
+    add(
+        "--margin",
+        metavar="E",
+        type=float,
+        default=0.9,
+        help="how far below the bands' end the mask ends (%(default)s)",
+    )
+    add(
+        "--occupation",
+        metavar="X",
+        type=float,
+        help="scale k-weights so that a band holds X states; 2 counts both spins",
+    )
+    add("--eigenvalues", metavar="KEY", help="the name that the eigenvalues have in the file")
+    add("--k-weights", metavar="KEY", help="the name that the weights have")
+    dos.set_defaults(run="dos:run")
 
 
 def _add_crosscheck(commands: argparse._SubParsersAction[_Parser]) -> None:

@@ -83,7 +83,7 @@ def print_written(paths: Iterable[Path], out: Console) -> None:
 
 def _terms(summary: Summary) -> Table:
     result = summary.result
-    table = _table(None, show_footer=True)
+    table = make_table(None, show_footer=True)
     table.add_column("term", "total", no_wrap=True)
     table.add_column("type, convention", "" if result.reason is None else "none", overflow="fold")
     for header in ("count", "value", "weight"):
@@ -97,7 +97,9 @@ def _terms(summary: Summary) -> Table:
 
 
 def _alignment(name: str, told: TermSummary, alignment: Alignment) -> Table:
-    table = _table(f"{name}: how {alignment.structures} structures were aligned ({told.convention})", show_header=False)
+    table = make_table(
+        f"{name}: how {alignment.structures} structures were aligned ({told.convention})", show_header=False
+    )
     table.add_column(no_wrap=True)
     table.add_column(overflow="fold")
     last, step = alignment.shifts - 1, alignment.energy_step
@@ -111,18 +113,18 @@ def _alignment(name: str, told: TermSummary, alignment: Alignment) -> Table:
     else:
         rest = f", {alignment.padding} moves nothing" if alignment.padding else ""
         table.add_row("range", f"0 to {last} points of {step:g} eV{rest}")
-        table.add_row("at an edge", _alarm((alignment.at_first, "at 0"), (alignment.at_last, f"at {last}")))
-        table.add_row("ties", _alarm((alignment.tied, "with another shift that is exactly as good")))
+        table.add_row("at an edge", alarm((alignment.at_first, "at 0"), (alignment.at_last, f"at {last}")))
+        table.add_row("ties", alarm((alignment.tied, "with another shift that is exactly as good")))
     if alignment.padding:
         where = "in the zeros beside the prediction, where the misfit has no gradient"
-        table.add_row("in padding", _alarm((alignment.in_padding, where)))
-    table.add_row("empty masks", _alarm((alignment.empty_masks, "in which nothing counts")))
+        table.add_row("in padding", alarm((alignment.in_padding, where)))
+    table.add_row("empty masks", alarm((alignment.empty_masks, "in which nothing counts")))
     table.add_row("masks", f"{100 * alignment.counted:.4g} % of the targets' points count")
     return table
 
 
 def _conventions(name: str, told: TermSummary) -> Table:
-    table = _table(f"{name}: the value under each convention")
+    table = make_table(f"{name}: the value under each convention")
     table.add_column("convention", no_wrap=True)
     for header in ("value", "contribution", "aligned elsewhere"):
         table.add_column(header, justify="right", no_wrap=True)
@@ -135,7 +137,8 @@ def _conventions(name: str, told: TermSummary) -> Table:
     return table
 
 
-def _table(title: str | None, *, show_header: bool = True, show_footer: bool = False) -> Table:
+def make_table(title: str | None, *, show_header: bool = True, show_footer: bool = False) -> Table:
+    """Return a table without rows, its title above it, with lines of spaces alone."""
     return Table(
         title=None if title is None else Text(title, style="bold"),
         title_justify="left",
@@ -159,7 +162,7 @@ def _number(value: float | None) -> str:
     return "-" if value is None else f"{value:.10g}"
 
 
-def _alarm(*counts: tuple[int, str]) -> Text:
+def alarm(*counts: tuple[int, str]) -> Text:
     """Return "none", or how many structures are where, in a colour that is seen."""
     found = [f"{count} {place}" for count, place in counts if count]
     return Text(", ".join(found), style="yellow") if found else Text("none")
