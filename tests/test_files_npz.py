@@ -114,7 +114,7 @@ def test_write_and_read_again(tmp_path: Path) -> None:
 def test_a_write_that_fails_leaves_the_old_file(tmp_path: Path) -> None:
     npz.write("out", tmp_path / "a.npz", Contents({"energy": {"values": ENERGY}}))
     before = (tmp_path / "a.npz").read_bytes()
-    with pytest.raises(InputError, match="out: b/values: found the type object"):
+    with pytest.raises(InputError, match="out: 'b/values': found the type object"):
         npz.write(
             "out", tmp_path / "a.npz", Contents({"energy": {"values": ENERGY}, "b": {"values": np.array([None])}})
         )

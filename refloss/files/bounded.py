@@ -28,7 +28,7 @@ import zipfile
 import zlib
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Final
@@ -217,6 +217,20 @@ class Archive:
             array = read_array(where, stream, size)
             stream.read(1)  # what makes zipfile compare the checksum where the array is empty
             return array
+
+    def header(self, member: str) -> Header:
+        """Return what the header of the npy array that a member holds says."""
+        with self._member(member) as (where, stream, size):
+            return read_header(where, stream, size)
+
+    def parts(self, member: str, rows: int) -> Iterator[NDArray[Any]]:
+        """Yield the npy array that a member holds, of one axis or more and in C order, in runs of so many rows."""
+        with self._member(member) as (where, stream, size):
+            header = read_header(where, stream, size)
+            for start in range(0, header.shape[0], rows):
+                run = replace(header, shape=(min(rows, header.shape[0] - start), *header.shape[1:]))
+                yield _finished(where, _elements(where, stream, run), run)
+            stream.read(1)
 
     def labels(self, member: str) -> tuple[list[str], NDArray[np.int32]]:
         """Return the names and the values of the labels that a member holds, as `read_labels` reads them."""

@@ -14,12 +14,10 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import unquote
 
-import numpy as np
-
 from refloss.errors import InputError
 from refloss.files import Contents, Quantity
 from refloss.files.bounded import LIMITS, map_array, system_answered
-from refloss.files.npz import arranged, keyed
+from refloss.files.npz import arranged, keyed, write_npy
 from refloss.files.output import replacing_folder
 from refloss.files.stored import Held, contents_at
 
@@ -55,7 +53,7 @@ def write(argument: str, path: Path, contents: Contents) -> None:
             file = beside / f"{'/'.join(map(encoded, key.split('/')))}.npy"
             file.parent.mkdir(parents=True, exist_ok=True)
             with file.open("xb") as stream:  # x: names that differ in their case alone can be one file
-                np.lib.format.write_array(stream, array, allow_pickle=False)
+                write_npy(stream, array)
 
 
 def encoded(name: str) -> str:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import zipfile
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import IO, Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +19,7 @@ from refloss.errors import InputError, did_you_mean
 from refloss.files import Contents, Quantity
 from refloss.files.bounded import Archive
 from refloss.files.output import replacing
-from refloss.files.stored import STRUCTURES, Held, Stored, contents_at, paths_of, require_plain, structures_of
+from refloss.files.stored import STRUCTURES, Held, Stored, contents_at, paths_of, rows_of_part, stored, structures_of
 from refloss.files.unlabelled import unlabelled
 
 Source = TypeVar("Source")
@@ -42,11 +42,7 @@ def read(argument: str, path: Path, quantities: Sequence[Quantity] = ()) -> Cont
         members = [(name.removesuffix(".npy"), name) for name in archive.names]
     places = arranged(where, members, [quantity.key for quantity in quantities])
 
-    def opened(place: str) -> Stored:
-        with Archive(where, path) as archive:
-            return Held(archive.array(places[place]))
-
-    return contents_at(where, places, quantities, opened)
+    return contents_at(where, places, quantities, lambda place: _Member(where, path, places[place]))
 
 
 def write(argument: str, path: Path, contents: Contents) -> None:
@@ -62,7 +58,7 @@ def write(argument: str, path: Path, contents: Contents) -> None:
             # Not numpy.savez, which takes members as keyword arguments: a target may have the name of one of its own.
             # A ZipInfo has no time of writing.
             with archive.open(zipfile.ZipInfo(f"{key}.npy"), "w", force_zip64=True) as file:
-                np.lib.format.write_array(file, array, allow_pickle=False)
+                write_npy(file, array)
 
 
 def arranged(where: str, keys: Iterable[tuple[str, Source]], names: Collection[str]) -> dict[str, Source]:
@@ -99,14 +95,44 @@ def arranged(where: str, keys: Iterable[tuple[str, Source]], names: Collection[s
     return {f"{name}/{key}": source for name, held in found.items() for key, source in held.items()}
 
 
-def keyed(argument: str, path: Path, contents: Contents) -> Iterator[tuple[str, NDArray[Any]]]:
-    """Yield the keys and the arrays of which a file is to be made, each array read when its turn has come."""
+def keyed(argument: str, path: Path, contents: Contents) -> Iterator[tuple[str, Stored]]:
+    """Yield the keys and the arrays of which a file is to be made, each array found when its turn has come."""
     data = unlabelled(argument, path, contents)
     for place, (name, key) in paths_of(argument, data).items():
-        array = np.asarray(data[name][key])
-        require_plain(f"{argument}: {place}", array.dtype)
-        yield place.removesuffix("/values"), array
-    yield from structures_of(contents.structures).items()
+        yield place.removesuffix("/values"), stored(f"{argument}: {place!r}", data[name], key)
+    for place, array in structures_of(contents.structures).items():
+        yield place, Held(array)
+
+
+def write_npy(file: IO[bytes], array: Stored) -> None:
+    """Write an npy file in C order, a part of the array after the other."""
+    header = {"descr": np.lib.format.dtype_to_descr(array.dtype), "fortran_order": False, "shape": array.shape}
+    np.lib.format.write_array_header_1_0(file, header)
+    for part in array.parts():
+        file.write(np.ascontiguousarray(part, array.dtype).data)
+
+
+class _Member(Stored):
+    """An array of a file, which is opened for as long as it is read."""
+
+    def __init__(self, where: str, path: Path, member: str) -> None:
+        self._where, self._path, self._member = where, path, member
+        with Archive(where, path) as archive:
+            header = archive.header(member)
+        self.shape, self.dtype, self._fortran = header.shape, header.dtype.newbyteorder("="), header.fortran
+
+    def parts(self) -> Iterator[NDArray[Any]]:
+        """Yield runs of rows; in Fortran order, where the rows lie scattered, views of the whole."""
+        if self._fortran or not self.shape or 0 in self.shape:
+            yield from Held(self.whole()).parts()
+            return
+        with Archive(self._where, self._path) as archive:
+            yield from archive.parts(self._member, rows_of_part(self.shape, self.dtype.itemsize))
+
+    def whole(self) -> NDArray[Any]:
+        """Return all of the array, which no part has to be copied into."""
+        with Archive(self._where, self._path) as archive:
+            return archive.array(self._member)
 
 
 _RESERVED = ("values", "blocks")

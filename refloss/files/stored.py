@@ -126,9 +126,14 @@ def slices(shape: Sequence[int], itemsize: int, multiple: int = 1) -> Iterator[t
     if not shape or 0 in shape:
         yield ()
         return
-    rows = max(PART // (math.prod(shape[1:]) * itemsize * multiple), 1) * multiple
+    rows = rows_of_part(shape, itemsize, multiple)
     for start in range(0, shape[0], rows):
         yield (slice(start, min(start + rows, shape[0])),)
+
+
+def rows_of_part(shape: Sequence[int], itemsize: int, multiple: int = 1) -> int:
+    """Return how many rows of an array that has elements a part has, a multiple of `multiple`."""
+    return max(PART // (math.prod(shape[1:]) * itemsize * multiple), 1) * multiple
 
 
 def runs(array: Stored, rows: int) -> Iterator[NDArray[Any]]:
