@@ -53,7 +53,7 @@ def run(arguments: argparse.Namespace) -> None:
     out: Path = arguments.out
     written = formats.by_ending("--out", out)
     grid = EnergyGrid(arguments.start, arguments.step, arguments.points, arguments.padding)
-    files = {out: (arguments.target, f"{arguments.target}_mask")}
+    files: dict[Path, tuple[str, ...]] = {out: (arguments.target, f"{arguments.target}_mask")}
     if written.name == "mts":  # which holds one of the two
         files = {out: (arguments.target,), out.with_name(f"{out.stem}_mask{out.suffix}"): (f"{arguments.target}_mask",)}
     for path in files if not written.folder else ():
@@ -71,7 +71,9 @@ def run(arguments: argparse.Namespace) -> None:
         for path, names in files.items():
             formats.write("--out", path, Contents({name: data[name] for name in names}, structures))
     output = console(sys.stdout)
-    output.print(_table(arguments.file, made))
+    output.print(f"{len(made.rows)} structure{'s' * (len(made.rows) > 1)} of {arguments.file}", soft_wrap=True)
+    output.print()
+    output.print(_table(made, scaled=arguments.occupation is not None))
     output.print()
     print_written(files, output)
 
@@ -94,7 +96,7 @@ def densities(arguments: argparse.Namespace, grid: EnergyGrid, need_atoms: bool,
         made.occupations.append(bands.occupation)
         made.lowest.append(float(bands.states.min()))
         made.ends.append(float(bands.tops.min()) - arguments.margin)
-        made.below += int(bands.states.min() < made.energies[0] - 3.0 * arguments.width)
+        made.below += int(bands.states.min() < made.energies[0] + 3.0 * arguments.width)
     return made
 
 
@@ -111,14 +113,14 @@ def _scaled(arguments: argparse.Namespace) -> Iterator[Sample]:
         expected = first.spectrum.occupation
         if not abs(found - expected) <= SAME * abs(expected):
             raise InputError(
-                f"{sample.where}: found k-weights that sum to {found:.6g} over all spins, expected {expected:.6g} as in "
-                f"{first.name}: one scale for all densities (--occupation 2 gives them one)"
+                f"{sample.where}: found k-weights that sum to {found:.6g} over all spins, expected {expected:.6g}, as "
+                f"those of {first.where}: densities of one scale (--occupation 2 gives them one)"
             )
         yield sample
 
 
-def _table(file: Path, made: Densities) -> Table:
-    table = make_table(f"{file}: densities of states of {len(made.rows)} structures", show_header=False)
+def _table(made: Densities, *, scaled: bool) -> Table:
+    table = make_table(None, show_header=False)
     table.add_column(no_wrap=True)
     table.add_column(overflow="fold")
     counted = [int(mask.sum()) for mask in made.masks]
@@ -128,14 +130,14 @@ def _table(file: Path, made: Densities) -> Table:
     table.add_row("bands", _range(made.bands))
     table.add_row("spins", _range(made.spins))
     full = [occupation for occupation in made.occupations if abs(occupation - 2.0) > 2.0 * SAME]
-    note = "" if not full else ", where 2 would count every electron once: --occupation 2 scales them"
-    table.add_row("k-weights", f"sum to {_range(made.occupations)} over all spins{note}")
+    note = "" if scaled or not full else ", where 2 would count every electron once: --occupation 2 scales them"
+    table.add_row("k-weights", f"sums of {_range(made.occupations)}, all spins together{note}")
     table.add_row("lowest state", f"{_range(made.lowest)} eV")
     step, last = made.grid.step, float(made.energies[-1])
     table.add_row(
-        "grid", f"{made.energies.size} points, {made.energies[0]:.6g} to {last:.6g} eV in steps of {step:g} eV"
+        "grid", f"{made.energies.size} points, {made.energies[0]:.8g} to {last:.8g} eV in steps of {step:g} eV"
     )
-    table.add_row("below the grid", alarm((made.below, "structures have states below it, which are left out")))
+    table.add_row("below the grid", alarm((made.below, "with states below it or at its edge, which are cut off")))
     table.add_row("masks end at", f"{_range(made.ends)} eV, {100 * np.mean(made.masks):.4g} % of the points count")
     table.add_row("empty masks", alarm((counted.count(0), "in which nothing counts")))
     return table
