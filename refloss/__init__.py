@@ -31,6 +31,7 @@ _HOME = {
     "LossSection": "section",
     "expand_loss": "options",
     "load_options": "options",
+    "load_dataset": "files.load",
 }
 
 __all__ = ["SPEC_VERSION", "__version__", *_HOME]  # noqa: PLE0604
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
     from refloss.conventions import Convention
     from refloss.ensemble import empirical_crps, gaussian_crps, gaussian_nll
     from refloss.errors import ConfigError, InputError
+    from refloss.files.load import load_dataset
     from refloss.options import expand_loss, load_options
     from refloss.pointwise import huber, mae, mse
     from refloss.results import AlignedResult, EnsembleResult, PointwiseResult, SectionResult

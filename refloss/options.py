@@ -18,13 +18,13 @@ import os
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from numbers import Integral, Real
-from pathlib import Path
 from typing import Any, Final
 
 from refloss import conventions
-from refloss.errors import ConfigError, InputError, did_you_mean
+from refloss.data_options import asked_gradients
+from refloss.errors import InputError, did_you_mean
 from refloss.options_schema import COMMON, SHORTHANDS, schema
-from refloss.options_source import Place, Problems, found, read_yaml, write_yaml
+from refloss.options_source import Place, Problems, found, place_of, write_yaml
 from refloss.section import LOSS_TYPES, REDUCTIONS, KeyKind, LossSection, LossType
 
 __all__ = ["dump", "expand_loss", "load_options", "schema"]
@@ -91,14 +91,7 @@ def load_options(source: str | os.PathLike[str] | Mapping[str, Any]) -> LossSect
     ----------
     docs/specification.md, section 6.
     """
-    if isinstance(source, Mapping):
-        problems, root = Problems(), Place(source)
-    elif isinstance(source, str | os.PathLike):
-        path = Path(source)
-        problems = Problems(str(path))
-        root = read_yaml(path, problems)
-    else:
-        raise ConfigError(f"source: {found(source)}, expected a path or a mapping of options")
+    root, problems = place_of(source)
     losses, named = _expand(root, problems)
     problems.raise_any()
     return LossSection(losses, named=named)
@@ -193,39 +186,12 @@ def _training_targets(training_set: Place, problems: Problems) -> dict[str, _Tar
             known &= targets is None or isinstance(targets.value, Mapping)
         for name, place in entries.items():
             target = united.setdefault(name, _Target())
-            energy_like, gradients = _asked_gradients(name, place, problems)
+            energy_like, gradients = asked_gradients(name, place, problems)
             target.energy_like |= energy_like
             target.gradients |= dict.fromkeys(gradients)
     if known and not united:
         problems.add(training_set.mark, "training_set: it names no targets, so the loss has nothing to apply to")
     return united if known else {}
-
-
-def _asked_gradients(name: str, target: Place, problems: Problems) -> tuple[bool, list[str]]:
-    """Return whether a target of the training set is energy-like, and which gradients it is asked for."""
-    quantity, asked = None, dict.fromkeys(SHORTHANDS, None)
-    if not isinstance(target.value, str) and target.mapping("a file name or a mapping", problems, any_keys=True):
-        quantity = target.child("quantity", problems)
-        asked = {key: _asks(target.child(key, problems), problems) for key in SHORTHANDS}
-    if quantity is not None and not isinstance(quantity.value, str):
-        problems.add(quantity.mark, f"{quantity.path}: {found(quantity.value)}, expected a string")
-    if asked["stress"] and asked["virial"]:
-        place = target.entries()["virial"]
-        problems.add(place.key_mark, f"{target.path}: asks for both stress and virial, switch one of them off")
-    if name != "energy" and (quantity is None or quantity.value != "energy"):
-        return False, []
-    strain = asked["virial"] or asked["stress"] is not False
-    return True, ["positions"] * (asked["forces"] is not False) + ["strain"] * strain
-
-
-def _asks(place: Place | None, problems: Problems) -> bool | None:
-    """Return whether the training set asks for a gradient; None where it does not say."""
-    if place is None or isinstance(place.value, bool):
-        return None if place is None else place.value
-    if not isinstance(place.value, str | Mapping):
-        expected = "true, false, a file name or a mapping"
-        problems.add(place.mark, f"{place.path}: {found(place.value)}, expected {expected}")
-    return True
 
 
 def _expand_target(

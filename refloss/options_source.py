@@ -148,6 +148,23 @@ def found(value: Any) -> str:
     return f"found {text}" if isinstance(value, int | float) else f"found {text} ({kind})"
 
 
+def place_of(source: Any) -> tuple[Place, Problems]:
+    """Return the whole options of a YAML file (a path) or of a mapping, and where problems with them go.
+
+    Raises
+    ------
+    ConfigError
+        It is neither, or the file cannot be read.
+    """
+    if isinstance(source, Mapping):
+        return Place(source), Problems()
+    if not isinstance(source, str | os.PathLike):
+        raise ConfigError(f"source: {found(source)}, expected a path or a mapping of options")
+    path = Path(source)
+    problems = Problems(str(path))
+    return read_yaml(path, problems), problems
+
+
 def read_yaml(path: Path, problems: Problems) -> Place:
     """Read a YAML file.
 

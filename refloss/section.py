@@ -144,7 +144,7 @@ class LossSection:
         num_atoms : (B,) integers, optional
             Per-structure values and strain gradients are divided by it first, as metatrain's trainers do; the
             results then hold the divided arrays and the gradients by them. The samples of a TensorMap say what is per
-            structure.
+            structure. Where targets are of different structures, a mapping of each of them to its own.
         per_structure_targets : collection of str
             Targets that are exempt from that division; each must be one that the section or the data name.
         grad : bool
@@ -170,7 +170,7 @@ class LossSection:
             if not isinstance(data, Mapping):
                 raise InputError(f"{which}: found {type(data).__name__}, expected a mapping of names to arrays")
         predictions, targets, extra_data = map(opened, (predictions, targets, extra_data))
-        atoms = None if num_atoms is None else atom_counts(num_atoms)
+        atoms = None if num_atoms is None else atom_counts(num_atoms, self.losses)
         require_names("per_structure_targets", per_structure_targets, {*self.losses, *predictions, *targets})
         skipped = self._unknown(predictions)
         terms: dict[str, SectionTerm] = {}
@@ -197,7 +197,7 @@ class LossSection:
                 divisors: dict[str, dict[Any, Floats]] = {which: {} for which in data}
                 if atoms is not None and name not in per_structure_targets:
                     for which in ("predictions", "targets"):
-                        data[which], divisors[which] = per_atom(which, given[which], key, data[which], atoms)
+                        data[which], divisors[which] = per_atom(which, given[which], key, data[which], atoms[name])
                 if loss.ensemble:
                     result = members.evaluate(loss.load(), data, grad=grad, **arguments)
                 else:

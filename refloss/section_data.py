@@ -95,14 +95,17 @@ def mask_of(extra_data: Mapping[str, Any], name: str, key: str, loss_type: str) 
     return extra_data[wanted]
 
 
-def atom_counts(num_atoms: Any) -> Floats:
-    """Return the (B,) numbers of atoms, which must be whole and ≥ 1."""
-    counts = arrays.real_array("num_atoms", num_atoms, ndim=1)
-    wrong = (counts < 1) | (counts != np.floor(counts))
-    if wrong.any():
-        first = int(np.argmax(wrong))
-        raise InputError(f"num_atoms: found {float(counts[first])!r} at index {first}, expected integers ≥ 1")
-    return counts
+def atom_counts(num_atoms: Any, names: Iterable[str]) -> dict[str, Floats]:
+    """Return the (B,) numbers of atoms of the structures of each target, which must be whole and ≥ 1.
+
+    `num_atoms` is a mapping of targets to these, or the same for all `names`.
+    """
+    if not isinstance(num_atoms, Mapping):
+        return dict.fromkeys(names, _atom_counts("num_atoms", num_atoms))
+    lacking = [name for name in names if name not in num_atoms]
+    if lacking:
+        raise InputError(f"num_atoms: found {_listed(num_atoms)}, expected {lacking[0]!r} too")
+    return {name: _atom_counts(f"num_atoms[{name!r}]", counts) for name, counts in num_atoms.items()}
 
 
 def per_atom(which: str, given: Any, key: str, pieces: Pieces, atoms: Floats) -> tuple[Pieces, dict[Any, Floats]]:
@@ -142,6 +145,15 @@ def _blocks(where: str, data: Any) -> dict[Any, Any] | None:
         return {key: blocks[key] for key in sorted(blocks)}
     except TypeError as error:
         raise InputError(f"{where}: found block keys {list(blocks)}, expected keys that have an order") from error
+
+
+def _atom_counts(argument: str, num_atoms: Any) -> Floats:
+    counts = arrays.real_array(argument, num_atoms, ndim=1)
+    wrong = (counts < 1) | (counts != np.floor(counts))
+    if wrong.any():
+        first = int(np.argmax(wrong))
+        raise InputError(f"{argument}: found {float(counts[first])!r} at index {first}, expected integers ≥ 1")
+    return counts
 
 
 def _entry(data: Any, key: str) -> Any:

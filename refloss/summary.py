@@ -7,15 +7,18 @@ energy step they are in eV. (docs/specification.md, sections 3 and 6.)
 from __future__ import annotations
 
 import platform
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 import refloss
 from refloss.errors import InputError
+from refloss.files import Dataset
+from refloss.interop.metatensor import is_tensormap
 from refloss.results import AlignedResult, EnsembleResult, PointwiseResult, SectionResult, SectionTerm, json_safe
 from refloss.section import LOSS_TYPES, LossSection
 
@@ -88,6 +91,15 @@ class Summary:
     unused: dict[str, list[str]]
     """``predictions``, ``targets`` and ``extra_data`` to the keys that no term used."""
     versions: dict[str, str]
+    inputs: Mapping[str, Any]
+    """What was read: `Dataset.inputs`."""
+    told: tuple[str, ...]
+    """What a reader of the figures should know of the data."""
+
+    def files(self) -> list[Path]:
+        """Return the files that were read."""
+        parts = (self.inputs.get(part) or () for part in ("predictions", "targets", "extra_data"))
+        return [Path(path) for paths in parts for path in paths]
 
     def to_dict(self) -> dict[str, Any]:
         """Return everything as plain Python, safe for JSON."""
@@ -99,10 +111,11 @@ class Summary:
                 "alignment": json_safe(told.alignment),
                 "conventions": json_safe(told.conventions),
             }
-        return {"versions": self.versions, "loss": json_safe(dict(self.losses)), **figures, "unused": self.unused}
+        inputs = {"inputs": dict(self.inputs), "versions": self.versions, "loss": json_safe(dict(self.losses))}
+        return {**inputs, **figures, "unused": self.unused}
 
 
-def summarise(section: LossSection, result: SectionResult, data: Mapping[str, Mapping[str, Iterable[str]]]) -> Summary:
+def summarise(section: LossSection, result: SectionResult, data: Dataset) -> Summary:
     """Return what is to be told of an evaluated section.
 
     Every aligned term is evaluated again under each other named convention of its type.
@@ -112,8 +125,8 @@ def summarise(section: LossSection, result: SectionResult, data: Mapping[str, Ma
     section : LossSection
     result : SectionResult
         What its `evaluate` returned.
-    data : mapping
-        ``predictions``, ``targets`` and ``extra_data`` to what `evaluate` was given, each target a mapping.
+    data : Dataset
+        What `evaluate` was given.
 
     Raises
     ------
@@ -121,7 +134,8 @@ def summarise(section: LossSection, result: SectionResult, data: Mapping[str, Ma
         REFLOSS_NUM_THREADS is no number of threads.
     """
     terms = {name: _term(term) for name, term in result.terms.items()}
-    return Summary(section.losses, result, terms, _unused(section, result, data), versions())
+    unused = _unused(section, result, data)
+    return Summary(section.losses, result, terms, unused, versions(), data.inputs, data.told)
 
 
 def versions() -> dict[str, str]:
@@ -192,9 +206,7 @@ def _under(term: SectionTerm, result: AlignedResult, convention: str) -> Under:
     return Under(value, contribution, int((other.shift != result.shift).sum()), None)
 
 
-def _unused(
-    section: LossSection, result: SectionResult, data: Mapping[str, Mapping[str, Iterable[str]]]
-) -> dict[str, list[str]]:
+def _unused(section: LossSection, result: SectionResult, data: Dataset) -> dict[str, list[str]]:
     """Return the keys of each part of the data that no term used."""
     used: dict[str, set[str]] = {"predictions": set(), "targets": set(result.terms), "extra_data": set()}
     for name in section.losses:
@@ -206,9 +218,16 @@ def _unused(
     return {
         which: [
             path
-            for name, keys in entries.items()
-            for path in (name if key == "values" else f"{name}/{key}" for key in keys)
-            if path not in used[which]
+            for name, entry in getattr(data, which).items()
+            for path in (name if key == "values" else f"{name}/{key}" for key in _keys(entry))
+            if path not in known
         ]
-        for which, entries in data.items()
+        for which, known in used.items()
     }
+
+
+def _keys(entry: Any) -> list[str]:
+    """Return "values" and the gradients of one target, in the order of the data."""
+    if is_tensormap(entry):
+        return list(dict.fromkeys(key for block in entry.blocks() for key in ("values", *block.gradients_list())))
+    return list(entry)

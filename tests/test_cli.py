@@ -204,7 +204,7 @@ JSON_SCHEMA = {
     "required": ["inputs", "versions", "loss", "total", "reason", "terms", "skipped", "unused"],
     "additionalProperties": False,
     "properties": {
-        "inputs": {"required": ["options", "predictions", "targets", "extra_data"]},
+        "inputs": {"required": ["options", "set", "predictions", "targets", "extra_data", "structures", "per_atom"]},
         "versions": {
             "required": ["refloss", "specification", "python", "numpy", "numba"],
             "additionalProperties": {"type": "string"},
@@ -243,7 +243,15 @@ def test_the_json_file_has_all_of_it(command: list[str], tmp_path: Path, capsys:
         "numpy": np.__version__,
         "numba": numba.__version__,
     }
-    assert written["inputs"]["predictions"] == command[3]
+    assert written["inputs"] == {
+        "options": command[1],
+        "set": None,
+        "predictions": [command[3]],
+        "targets": [command[5]],
+        "extra_data": [command[7]],
+        "structures": None,
+        "per_atom": False,
+    }
     assert written["loss"]["energy"]["gradients"]["positions"]["delta"] == 0.3
     assert written["total"] == result.total  # to the last bit: JSON's numbers are written to be read back
     assert {name: term["value"] for name, term in written["terms"].items()} == {

@@ -64,7 +64,7 @@ DATA = {  # every row of section 8 that an npz file can bring about, and section
     ),
     "NaN prediction": (
         put(P, "energy", at(2, math.nan)),
-        r"energy: predictions: found 1 value .* \(first at index \(2, 0\)",
+        r"predictions: .*predictions\.npz: 'energy': found 1 value .* \(first at index \(2, 0\)",
     ),
     "infinite target": (
         put(T, "energy", at(2, math.inf)),
@@ -246,7 +246,7 @@ def test_a_picture_that_cannot_be_written(
     [
         ([], "the following arguments are required: COMMAND"),
         (["evaluat"], "invalid choice: 'evaluat'"),
-        (["evaluate"], "the following arguments are required: OPTIONS, --predictions, --targets"),
+        (["evaluate"], "the following arguments are required: OPTIONS, --predictions"),
         (["evaluate", "o", "--predictions", "p", "--targets", "t", "--plot", "d"], "unrecognized arguments: --plot d"),
         (["demo", "here"], "unrecognized arguments: here"),
         (["options"], "the following arguments are required: FILE"),

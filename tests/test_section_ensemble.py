@@ -18,7 +18,7 @@ from test_ensemble import ULPS
 
 import refloss
 from refloss.cli.main import main
-from refloss.files import Contents, npz
+from refloss.files import Contents, Dataset, npz
 from refloss.members import ensemble_name
 from refloss.summary import summarise
 
@@ -221,9 +221,7 @@ def test_what_the_section_does_not_read_is_told() -> None:
         "energy_ensemble": "not in the loss section",
     }
     held = {name: item if isinstance(item, dict) else {"values": item} for name, item in given.items()}
-    unused = summarise(
-        dos, found, {"predictions": held, "targets": {"mtt::dos": {"values": 0}}, "extra_data": {}}
-    ).unused
+    unused = summarise(dos, found, Dataset(held, {"mtt::dos": {"values": 0}}, {})).unused
     assert unused["predictions"] == [f"{DOS}/positions", "energy_ensemble", "mtt::dos"]
     assert unused["targets"] == []
 

@@ -1,4 +1,4 @@
-"""``refloss evaluate``: options and npz files to a table, a JSON file, pictures."""
+"""``refloss evaluate``: options and files of data to a table, a JSON file, pictures."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ import argparse
 import json
 import re
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from refloss.cli.table import console, print_summary, print_written
-from refloss.files import Data, Dataset, Quantity, formats
+from refloss.files.load import Paths, load_dataset
 from refloss.files.output import check_folder, check_output, make_folder, replacing
 from refloss.options import load_options
 from refloss.results import AlignedResult
@@ -28,16 +28,26 @@ Step = Callable[[str], None]
 
 def run(arguments: argparse.Namespace) -> None:
     """Evaluate, write what is asked for, print the table."""
-    inputs = (arguments.options, arguments.predictions, arguments.targets, arguments.extra_data)
+    files = {name: getattr(arguments, name) for name in ("predictions", "targets", "extra_data")}
     to_stdout = arguments.json == Path("-")
     if arguments.json is not None and not to_stdout:
-        check_output("--json", arguments.json, inputs=[path for path in inputs if path is not None])
+        given = [path for paths in files.values() for path in paths or ()]
+        check_output("--json", arguments.json, inputs=[arguments.options, *given])
     if arguments.plots is not None:
         check_folder("--plots", arguments.plots)
     written: list[Path] = []
     with progress() as step:
-        summary = evaluate(*inputs, step=step)
-        text = as_json(summary, *inputs)
+        summary = evaluate(
+            arguments.options,
+            **files,
+            data=arguments.data,
+            which=arguments.set,
+            indices=arguments.indices,
+            step=step,
+        )
+        if not to_stdout and arguments.json is not None:
+            check_output("--json", arguments.json, inputs=summary.files())
+        text = as_json(summary)
         if arguments.plots is not None:
             written += draw(summary, arguments.plots, "--plots", step=step)
         if arguments.json is not None and not to_stdout:
@@ -53,29 +63,33 @@ def run(arguments: argparse.Namespace) -> None:
         out.print("no pictures: they are of aligned and huber terms, and there are none")
 
 
-def evaluate(options: Path, predictions: Path, targets: Path, extra_data: Path | None, *, step: Step) -> Summary:
-    """Read the files, evaluate the section, and gather what is to be told of it."""
+def evaluate(
+    options: Path,
+    predictions: Paths,
+    targets: Paths | None = None,
+    extra_data: Paths | None = None,
+    *,
+    data: Path | None = None,
+    which: str | None = None,
+    indices: Any = None,
+    step: Step,
+) -> Summary:
+    """Read the files, evaluate the section, and gather what is to be told of it; see `refloss.load_dataset`."""
     step("reading the options")
     section = load_options(options)
-    names = tuple(section.losses)
-    masks = tuple(f"{name}_mask" for name in names)
-    data = Dataset(
-        _read("predictions", predictions, names),
-        _read("targets", targets, names),
-        {} if extra_data is None else _read("extra_data", extra_data, masks),
+    step("reading the data")
+    given = load_dataset(
+        options, predictions, targets=targets, extra_data=extra_data, data=data, which=which, indices=indices
     )
     step("evaluating")
-    result = section.evaluate(data.predictions, data.targets, data.extra_data)
+    result = section.evaluate(**given.arguments())
     step("evaluating under the other conventions")
-    parts = {"predictions": data.predictions, "targets": data.targets, "extra_data": data.extra_data}
-    return summarise(section, result, parts)
+    return summarise(section, result, given)
 
 
-def as_json(summary: Summary, options: Path, predictions: Path, targets: Path, extra_data: Path | None) -> str:
+def as_json(summary: Summary) -> str:
     """Return the text of the JSON file: the inputs' names, the versions, and every figure."""
-    paths = {"options": options, "predictions": predictions, "targets": targets, "extra_data": extra_data}
-    inputs = {name: None if path is None else str(path) for name, path in paths.items()}
-    return json.dumps({"inputs": inputs} | summary.to_dict(), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    return json.dumps(summary.to_dict(), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
 
 def draw(summary: Summary, folder: Path, argument: str, *, step: Step) -> list[Path]:
@@ -110,10 +124,6 @@ def progress() -> Iterator[Step]:
             bar.update(task, description=description)
 
         yield step
-
-
-def _read(argument: str, path: Path, names: Iterable[str]) -> Data:
-    return formats.read(argument, path, [Quantity(name, name) for name in names]).data
 
 
 def _figures(summary: Summary, step: Step) -> dict[str, Figure]:

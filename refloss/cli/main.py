@@ -111,14 +111,20 @@ def _parser() -> argparse.ArgumentParser:
     evaluate = commands.add_parser(
         "evaluate",
         help="evaluate a loss section on predictions and targets",
-        description="Evaluate the loss section of metatrain options on predictions and targets in npz files, whose "
-        "keys are TARGET for values and TARGET/GRADIENT for gradients (positions, strain).",
+        description="Evaluate the loss section of metatrain options on predictions, and on the targets and masks of "
+        "the files that the options name. Files may be npz, mts, extended XYZ, HDF5, Zarr, metatrain's zip and memmap "
+        "data sets, or folders of npy.",
         allow_abbrev=False,
     )
-    evaluate.add_argument("options", metavar="OPTIONS", type=Path, help="metatrain options, YAML")
-    evaluate.add_argument("--predictions", metavar="P.npz", type=Path, required=True, help="what the model says")
-    evaluate.add_argument("--targets", metavar="T.npz", type=Path, required=True, help="what it should say")
-    evaluate.add_argument("--extra-data", metavar="X.npz", type=Path, help="masks: TARGET_mask, TARGET_mask/GRADIENT")
+    add = evaluate.add_argument
+    add("options", metavar="OPTIONS", type=Path, help="metatrain options, YAML")
+    predictions = "what the model says: a file, several, or the name that metatrain's eval was given"
+    add("--predictions", metavar="P", type=Path, nargs="+", required=True, help=predictions)
+    add("--set", metavar="SET", help="training_set, validation_set or test_set (default: test_set if it names data)")
+    add("--indices", metavar="I", type=Path, nargs="+", help="text files with the structures that count, one a line")
+    add("--data", metavar="EVAL", type=Path, help="options of metatrain's eval, whose data are read instead")
+    add("--targets", metavar="T", type=Path, nargs="+", help="what it should say, in the place of the options' files")
+    add("--extra-data", metavar="X", type=Path, nargs="+", help="masks: TARGET_mask, TARGET_mask/GRADIENT")
     evaluate.add_argument("--json", metavar="OUT", type=Path, help="write every figure to this file (- for stdout)")
     evaluate.add_argument("--plots", metavar="DIR", type=Path, help="draw the pictures into this folder")
     evaluate.set_defaults(run="evaluate:run")
@@ -153,9 +159,29 @@ def _parser() -> argparse.ArgumentParser:
         allow_abbrev=False,
     )
     schema.set_defaults(run="options:run_schema")
+    _add_convert(commands)
     _add_crosscheck(commands)
     _add_vectors(commands)
     return parser
+
+
+def _add_convert(commands: argparse._SubParsersAction[_Parser]) -> None:
+    convert = commands.add_parser(
+        "convert",
+        help="write a data set in another format",
+        description="Read a data set in any format and write it in that of the output's ending: .npz, .mts, .zip "
+        "(DiskDataset), .xyz, .h5, .zarr, .memmap, or none for a folder of npy files. What the new format cannot hold "
+        "is an error, unless it is given up by --drop.",
+        allow_abbrev=False,
+    )
+    add = convert.add_argument
+    add("input", metavar="IN", type=Path, help="a file or a folder")
+    add("output", metavar="OUT", type=Path, help="what to write: a file may be there, a folder must not hold anything")
+    add("--options", metavar="FILE", type=Path, help="metatrain options, which describe the data")
+    add("--target", metavar="NAME", action="append", default=[], help="a target or mask, and no others; repeatable")
+    dropped = "labels, structures, gradients, or digits (beyond float32); repeatable"
+    add("--drop", metavar="WHAT", action="append", default=[], help=dropped)
+    convert.set_defaults(run="convert:run")
 
 
 def _add_dos(commands: argparse._SubParsersAction[_Parser]) -> None:

@@ -53,6 +53,8 @@ def print_summary(summary: Summary, out: Console) -> None:
                 if under.reason is not None:
                     out.print(f"{convention}: {under.reason}")
     out.print()
+    for sentence in summary.told:
+        out.print(sentence)
     for name, reason in result.skipped.items():
         out.print(f"skipped: {name}, {reason}")
     for which, keys in summary.unused.items():

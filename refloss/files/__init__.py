@@ -21,19 +21,36 @@ read an array only when it is asked for."""
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
-    """What `LossSection.evaluate` takes, as a reader found it.
+    """What `LossSection.evaluate` takes, as it was read.
 
     Attributes
     ----------
     predictions, targets : mapping
-        ``{target: {"values": array, "<gradient>": array, …}}``.
+        ``{target: {"values": array, "<gradient>": array, …}}``, or TensorMaps.
     extra_data : mapping
-        ``{"<target>_mask": {"values": mask, "<gradient>": mask, …}}``; empty where there is none.
+        ``{"<target>_mask": {"values": mask, "<gradient>": mask, …}}``, or TensorMaps; empty where there is none.
+    num_atoms : (B,) int64, mapping of targets to such, or None
+        The number of atoms of each structure; None where the files do not tell.
+    per_structure_targets : tuple of str
+        The targets that are not divided by it.
+    inputs : mapping
+        What was read, for a record: ``options``, ``set``, and the files of each part.
+    told : tuple of str
+        What a reader of the figures should know of the data, a sentence each.
     """
 
     predictions: Data
     targets: Data
     extra_data: Data
+    num_atoms: Integers | Mapping[str, Integers] | None = None
+    per_structure_targets: tuple[str, ...] = ()
+    inputs: Mapping[str, Any] = field(default_factory=dict)
+    told: tuple[str, ...] = ()
+
+    def arguments(self) -> dict[str, Any]:
+        """Return the arguments of `LossSection.evaluate`: ``section.evaluate(**data.arguments())``."""
+        names = ("predictions", "targets", "extra_data", "num_atoms", "per_structure_targets")
+        return {name: getattr(self, name) for name in names}
 
 
 @dataclass(frozen=True, eq=False)
