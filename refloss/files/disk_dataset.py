@@ -30,7 +30,7 @@ from refloss.errors import InputError
 from refloss.files import Contents, Quantity, Structures
 from refloss.files.bounded import Archive
 from refloss.files.joining import Joined, split
-from refloss.files.labelling import as_tensormap
+from refloss.files.labelling import as_tensormap, whole_structures
 from refloss.files.mts import read_tensormap, write_array, write_tensormap
 from refloss.files.output import replacing
 from refloss.files.tensormap import Labels, TensorMap
@@ -74,7 +74,7 @@ def write(argument: str, path: Path, contents: Contents) -> None:
         The contents have no structures with types and positions; a target does not tell their rows.
     """
     where = f"{argument}: {path}"
-    structures, types, positions = _complete(where, contents.structures)
+    structures, types, positions = whole_structures(where, contents.structures)
     count, ends = len(structures.num_atoms), np.cumsum(structures.num_atoms)
     cells = np.zeros((count, 3, 3)) if structures.cells is None else structures.cells
     for name in contents.data:
@@ -197,22 +197,12 @@ def _buffer(where: str, array: NDArray[Any]) -> io.BytesIO:
     return io.BytesIO(array.data)
 
 
-def _complete(where: str, structures: Structures | None) -> tuple[Structures, NDArray[Any], NDArray[Any]]:
-    """Return the structures, their types and their positions."""
-    if structures is None or structures.types is None or structures.positions is None:
-        lacks = "structures" if structures is None else "types and positions of the structures"
-        raise InputError(
-            f"{where}: found no {lacks}, expected them: a DiskDataset holds each target beside its structure"
-        )
-    return structures, structures.types, structures.positions
-
-
 def _system(types: NDArray[Any], positions: NDArray[Any], cell: NDArray[Any]) -> bytes:
     """Return a structure as metatomic saves it; it is periodic along the vectors of its cell that are not zero."""
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as archive:
         write_array(archive, "positions.npy", np.asarray(positions, np.float64))
         write_array(archive, "cell.npy", np.asarray(cell, np.float64))
-        write_array(archive, "types.npy", np.asarray(types, np.int32))
+        write_array(archive, "types.npy", types)
         write_array(archive, "pbc.npy", (cell != 0).any(axis=1))
     return buffer.getvalue()

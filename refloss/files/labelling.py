@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from refloss import arrays
 from refloss.errors import InputError
+from refloss.files import Structures
 from refloss.files.tensormap import Labels, TensorBlock, TensorMap, require_fit, require_labels
 from refloss.interop.metatensor import is_tensormap
 from refloss.results import Integers
@@ -69,6 +70,17 @@ def real_values(where: str, value: Any) -> NDArray[Any]:
     if array.dtype.kind not in "biuf" or array.dtype.itemsize > 8:
         raise InputError(f"{where}: found dtype {array.dtype}, expected booleans, integers or floats of up to 64 bits")
     return array.astype(array.dtype.newbyteorder("="), copy=False)
+
+
+def whole_structures(where: str, structures: Structures | None) -> tuple[Structures, NDArray[np.int32], NDArray[Any]]:
+    """Return structures, their types and their positions, for formats that hold each target beside its structure."""
+    if structures is None or structures.types is None or structures.positions is None:
+        lacks = "structures" if structures is None else "types and positions of the structures"
+        raise InputError(f"{where}: found no {lacks}, expected them: the format holds targets beside their structures")
+    types = structures.types.astype(np.int32)
+    if not np.array_equal(types, structures.types):
+        raise InputError(f"{where}: found types beyond int32, expected atomic numbers")
+    return structures, types, structures.positions
 
 
 _OWN_AXES: Final[Mapping[str, tuple[int, ...]]] = {"positions": (3,), "strain": (3, 3)}
