@@ -252,7 +252,7 @@ FLAT = np.zeros((COUNT, 3, 3))
         ),
         ({"u": ENERGY[:3]}, lambda s: s, r"'u': found 3 rows, expected 4, one a structure, or 10, one an atom"),
         (
-            {"a": ENERGY.astype(float) * 1e300},
+            {"u": ENERGY.astype(float) * 1e300},
             lambda s: s,
             r"'u': found .*e\+\d+, expected numbers that float32 can hold",
         ),
