@@ -34,6 +34,9 @@ Mark = tuple[int, int] | None
 MAX_DEPTH: Final = 64
 """How deep a file may nest: ten times what options need, and well inside Python's recursion limit."""
 
+MAX_BYTES: Final = 1 << 20
+"""How long a file may be: a hundred times what options need, and what is read in seconds and less than a GiB."""
+
 
 class Problems:
     """What is wrong with one source, each problem once."""
@@ -202,13 +205,16 @@ def write_yaml(value: Any) -> str:
 
 def _read_text(path: Path) -> str:
     try:
-        data = path.read_bytes()
+        with path.open("rb") as file:  # a pipe too: options may come from another program, and are waited for
+            data = file.read(MAX_BYTES + 1)
     except FileNotFoundError as error:
         raise ConfigError(f"{path}: there is no such file") from error
     except (OSError, ValueError) as error:  # ValueError: not a name that any file can have (a null byte in it)
         if os.path.isdir(path):  # noqa: PTH112 - unlike Path.is_dir it cannot raise; Windows calls this a permission
             raise ConfigError(f"{path}: is a directory, expected a file of options") from error
         raise ConfigError(f"{path}: cannot be read: {getattr(error, 'strerror', None) or error}") from error
+    if len(data) > MAX_BYTES:
+        raise ConfigError(f"{path}: is larger than {MAX_BYTES >> 20} MiB, expected options")
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:

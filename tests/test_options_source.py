@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from refloss import ConfigError
 from refloss.options import load_options
-from refloss.options_source import MAX_DEPTH, Place, Problems, read_yaml, write_yaml
+from refloss.options_source import MAX_BYTES, MAX_DEPTH, Place, Problems, read_yaml, write_yaml
 
 
 def read(text: str | bytes, tmp_path: Path) -> Place:
@@ -246,6 +246,20 @@ def test_missing_directory_and_impossible_names(tmp_path: Path) -> None:
     assert "cannot be read" in unreadable(tmp_path / "null\0byte.yaml")
     (tmp_path / "file").write_text("loss: mse", encoding="utf-8")
     assert unreadable(tmp_path / "file" / "below").startswith((": cannot be read", ": there is no such file"))
+
+
+def test_length_is_bounded(tmp_path: Path) -> None:
+    text = "a: " + "1" * 100 + "\n#"
+    path = tmp_path / "options.yaml"
+    path.write_text(text + "x" * (MAX_BYTES - len(text)), encoding="utf-8")
+    assert read_yaml(path, Problems()).value == {"a": int("1" * 100)}
+    path.write_text(text + "x" * (MAX_BYTES - len(text) + 1), encoding="utf-8")
+    assert unreadable(path) == ": is larger than 1 MiB, expected options"
+
+
+@pytest.mark.skipif(not Path("/dev/zero").exists(), reason="there is no device without an end")
+def test_a_device_without_an_end() -> None:
+    assert unreadable(Path("/dev/zero")) == ": is larger than 1 MiB, expected options"
 
 
 def test_nesting_is_bounded(tmp_path: Path) -> None:
