@@ -242,6 +242,17 @@ def test_a_pointwise_loss_has_no_structures() -> None:
     case = Case("mse", "mse", np.ones((2, 3)), np.zeros((2, 3)), None, {"reduction": "mean"}, frozenset(), "")
     found = judged(case, convention=None, value=1.0, per_structure=np.ones(2))
     assert found == {"value": Verdict.exact, "per_structure": Verdict.wrong_shape}
+    for loss, params, there, rows in (
+        ("mse", {"reduction": "none"}, (6,), "the elements that count, in C order"),
+        ("masked_dos", dict(SMALL, grad_weight=1.0, int_weight=1.0, reduction="none"), (2,), "one for each structure"),
+    ):
+        mask = np.ones((2, 3), bool) if loss == "masked_dos" else None
+        case = Case(loss, loss, np.ones((2, 3)), np.zeros((2, 3)), mask, params, frozenset(), "")
+        convention = "documented" if loss == "masked_dos" else None
+        (judgement,) = (
+            j for j in judge(case, returned(value=np.ones((2, 3))), convention, FLOAT64, FLOAT64) if j.figure == "value"
+        )
+        assert judgement.message == f"found (2, 3), expected {there}: {rows}"
 
 
 def test_an_expanded_square_is_one_where_it_must_be() -> None:

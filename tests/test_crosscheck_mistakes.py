@@ -199,7 +199,7 @@ def test_the_run_is_explained_by_what_accounts_for_most_of_it() -> None:
     case = generic("masked_dos", 9)
     explainer.explain(case, found(case, "weights swapped", "value"))
     assert explainer.best() == ("mask inverted",)
-    assert explainer.summary() == "4 of 5 failures are consistent with: mask inverted"
+    assert explainer.summary() == "4 of 5 failures that were looked into are consistent with: mask inverted"
 
 
 def test_a_gradient_that_is_wrong_beside_a_right_value_is_named() -> None:

@@ -327,3 +327,10 @@ def test_a_line_has_two_patterns_at_most() -> None:
 def test_figures_stand_in_their_order(wrong: CrosscheckReport, right: CrosscheckReport) -> None:
     assert wrong.figures == ("value", "grad")
     assert right.figures == FIGURES
+
+
+def test_few_bits_are_said_to_say_little() -> None:
+    for dtype, blunt in (("float16", True), ("tf32", False), ("float32", False)):
+        report = refloss.crosscheck(crosscheck_golden.masked_dos, "masked_dos", convention="intended", dtype=dtype)
+        assert report.ok
+        assert (f"the verdicts are blunt: {dtype} allows a tenth" in report.summary()) == blunt

@@ -198,7 +198,7 @@ class Terms:
         squares = (self.reading.cumulated or self.rule.cumulated) == "squares"
         f = a**2 - t**2 if squares else a - t
         mask = self.masks(self.reading.cumulative_mask)
-        first = mask[b].astype(float) if self.reading.masked == "before cumulating" else np.ones(self.points)
+        first = mask[b].astype(float) if "before" in self.reading.masked else np.ones(self.points)
         f = f * first
         dx = 1.0 if "cumulate" in self.reading.without_dx else self.dx
         how = self.reading.cumulate

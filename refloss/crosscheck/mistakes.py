@@ -117,7 +117,8 @@ class Explainer:
         names = self.best()
         if not names or 2 * self.accounted[names[0]] < self.failures or len(names) > self._SPOKEN:
             return ""
-        return f"{self.accounted[names[0]]} of {self.failures} failures are consistent with: {' or '.join(names)}"
+        count = self.accounted[names[0]]
+        return f"{count} of {self.failures} failures that were looked into are consistent with: {' or '.join(names)}"
 
 
 class _Trial:

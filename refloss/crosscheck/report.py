@@ -284,6 +284,12 @@ def remarks(report: CrosscheckReport) -> Iterator[str]:
             f"right only as an expanded square, which loses up to {report.digits_lost:.1f} digits against a sum of "
             "squared differences"
         )
+    wide, all_of_them = _blunt(report)
+    if 4 * wide > all_of_them:
+        yield (
+            f"the verdicts are blunt: {report.dtype} allows a tenth and more in {wide} of {all_of_them} figures, and "
+            "small mistakes pass; check it in float32, too"
+        )
     racing = {judgement.case for judgement in report.judgements if judgement.verdict is Verdict.nondeterministic}
     if racing:
         yield f"two runs differ in {_count(len(racing), 'case')}"
@@ -302,6 +308,16 @@ def never_given(report: CrosscheckReport, figure: str) -> bool:
     """Return whether the figure came back in no case."""
     found = [j.verdict for j in report.judgements if j.figure == figure]
     return bool(found) and all(verdict is Verdict.not_given for verdict in found)
+
+
+def _blunt(report: CrosscheckReport) -> tuple[int, int]:
+    """Return in how many judged figures the bound is over a tenth of the figure, and how many there are."""
+    judged = [
+        (j.allowed, abs(j.expected))
+        for j in report.judgements
+        if j.figure != "shift" and j.allowed is not None and j.expected
+    ]
+    return sum(allowed > 0.1 * size for allowed, size in judged), len(judged)
 
 
 def _answered(report: CrosscheckReport) -> bool:

@@ -40,6 +40,7 @@ ALIGNED: Final[Mapping[str, _Aligned]] = {
     "mask reversed": _all_masks("reversed"),
     "mask applied to the prediction alone": _Aligned(masked="prediction"),
     "cumulative masked before it is accumulated": _Aligned(masked="before cumulating"),
+    "cumulative masked before it is accumulated, and after": _Aligned(masked="before and after cumulating"),
     "mask of the cumulative without its last point, not its first": _Aligned(dropped="mask's last"),
     # the energy step
     "energy step 0.05 whatever is given": _Aligned(dx="0.05"),

@@ -111,7 +111,9 @@ def _form(case: Case, truth: Truth, figure: str, found: AnyArray, dtype: str) ->
         expected = " or ".join(_WIDE_ENOUGH[truth.format.storage])
         return _said(case, figure, Verdict.wrong_dtype, f"found {dtype}, expected {expected}")
     if found.shape != truth.shape(figure):
-        return _said(case, figure, Verdict.wrong_shape, f"found {found.shape}, expected {truth.shape(figure)}")
+        rows = "one for each structure" if truth.golden.shift is not None else "the elements that count, in C order"
+        meant = f": {rows}" if figure == "value" and truth.shape(figure) else ""
+        return _said(case, figure, Verdict.wrong_shape, f"found {found.shape}, expected {truth.shape(figure)}{meant}")
     return None
 
 
@@ -311,9 +313,7 @@ def _message(truth: Truth, figure: str, finding: Finding, verdict: Verdict) -> s
         if verdict is Verdict.equivalent_shift:
             return f"{_moved(figure, finding)}: the objective there cannot be told from the best"
         if finding.ratio == math.inf:
-            return (
-                f"{_moved(figure, finding)}: there is no such shift, or its objective is above the best by no rounding"
-            )
+            return f"{_moved(figure, finding)}: there is no such shift, or no rounding makes its objective the best"
         times = f"{finding.ratio:.3g} times further above the best than rounding"
         return f"{_moved(figure, finding)}: the objective there is {times}"
     if verdict is Verdict.exact:
@@ -321,9 +321,10 @@ def _message(truth: Truth, figure: str, finding: Finding, verdict: Verdict) -> s
     at = ", at equivalent shifts" if verdict is Verdict.equivalent_shift else ""
     if verdict is Verdict.not_finite:
         return f"{name} found {found}, expected {expected:.9g}"
+    times = f" ({finding.ratio:.3g} times the bound)" if finding.allowed else ""
     return (
         f"{name} found {found:.9g}, expected {expected:.9g}{at}: off by {finding.error:.3g}, "
-        f"allowed {finding.allowed:.3g} ({finding.ratio:.3g} times the bound)"
+        f"allowed {finding.allowed:.3g}{times}"
     )
 
 
