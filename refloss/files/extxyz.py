@@ -9,7 +9,8 @@ themselves column after column, as in ASE.
 
 Without quantities to look for, the names are those of metatrain's predictions: ``forces`` and ``virial`` (or
 ``stress``, where there is no virial) hold the gradients of ``energy``, ``forces[NAME]`` and ``virial[NAME]`` those of
-``NAME``. Lengths are in Å, all else is in the file's units. (docs/files.md)
+``NAME``, and ``NAME_positions_gradients`` and ``NAME_strain_gradients`` those of either. Lengths are in Å, all else is
+in the file's units. (docs/files.md)
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -143,12 +144,20 @@ class _Held:
             raise InputError(f"{self.where}: found {shown(key)} as {found}, expected it as {expected}: {what}")
         raise InputError(f"{self.where}: found {shown(key)} as {kinds}, expected one of them: {what}")
 
-    def rows(self, per_atom: bool, key: str, row: tuple[int, ...] | None = None) -> NDArray[Any]:
+    def rows(
+        self, per_atom: bool, key: str, row: tuple[int, ...] | None = None, *, of_atoms: bool | None = None
+    ) -> NDArray[Any]:
         """Return what all frames have of `key`, a row a structure or a row an atom."""
-        return np.concatenate([values for _, values in self.each(per_atom, key, row)])
+        return np.concatenate([values for _, values in self.each(per_atom, key, row, of_atoms=of_atoms)])
 
-    def each(self, per_atom: bool, key: str, row: tuple[int, ...] | None = None) -> Iterator[tuple[str, NDArray[Any]]]:
-        """Yield where each frame is, and its rows of `key`; all of one shape and of one kind."""
+    def each(
+        self, per_atom: bool, key: str, row: tuple[int, ...] | None = None, *, of_atoms: bool | None = None
+    ) -> Iterator[tuple[str, NDArray[Any]]]:
+        """Yield where each frame is, and its rows of `key`; all of one shape and of one kind.
+
+        Columns have a row an atom, and so have keys where `of_atoms` says it.
+        """
+        atoms = per_atom if of_atoms is None else of_atoms
         series = self.series[per_atom, key]
         missing = sorted(set(range(len(self.frames))).difference(series.frames))
         if missing:
@@ -157,7 +166,7 @@ class _Held:
         first: NDArray[Any] | None = None
         for number, value in enumerate(series.values):
             where = f"{self.frames[number]}: {shown(key)}"
-            values = self._shaped(where, value, series.text, self._types[number].size if per_atom else None, row)
+            values = self._shaped(where, value, series.text, self._types[number].size if atoms else None, row)
             first = values if first is None else first
             kinds = [("numbers", "T and F")[int(array.dtype == np.bool_)] for array in (values, first)]
             if kinds[0] != kinds[1] or values.shape[1:] != first.shape[1:]:
@@ -211,12 +220,25 @@ def _wanted(held: _Held, quantity: Quantity) -> dict[str, NDArray[Any]]:
     return entry
 
 
-_GRADIENTS: Final[tuple[tuple[str, Literal["forces", "virial", "stress"], bool], ...]] = (
-    ("positions", "forces", True),
-    ("strain", "virial", False),
-    ("strain", "stress", False),
-)
-"""A gradient, what metatrain's predictions hold of it, and whether that is a column."""
+_Kind = Literal["forces", "stress", "virial", "gradient"]
+
+
+def _sources(name: str) -> Iterator[tuple[str, bool, GradientSource]]:
+    """Yield each gradient of `name` as metatrain's predictions have it: in a column, or in a key, and as what.
+
+    Its ``eval`` writes forces, virials and stresses of what it knows for an energy, and gradients as they are of all
+    else, those by positions too in the second line.
+    """
+    suffix = "" if name == "energy" else f"[{name}]"
+    kinds: tuple[tuple[str, bool, _Kind, str], ...] = (
+        ("positions", True, "forces", f"forces{suffix}"),
+        ("positions", False, "gradient", f"{name}_positions_gradients"),
+        ("strain", False, "virial", f"virial{suffix}"),
+        ("strain", False, "stress", f"stress{suffix}"),
+        ("strain", False, "gradient", f"{name}_strain_gradients"),
+    )
+    for gradient, column, kind, key in kinds:
+        yield gradient, column, GradientSource(kind, key)
 
 
 def _everything(held: _Held) -> dict[str, _Entry]:
@@ -225,12 +247,11 @@ def _everything(held: _Held) -> dict[str, _Entry]:
     gradients: dict[str, dict[str, GradientSource]] = {}
     sources = set()
     for per_atom, name in numeric:
-        suffix = "" if name == "energy" else f"[{name}]"
-        for gradient, kind, column in _GRADIENTS if not per_atom else ():
-            known = gradients.setdefault(name, {})
-            if (column, f"{kind}{suffix}") in numeric and gradient not in known:
-                known[gradient] = GradientSource(kind, f"{kind}{suffix}")
-                sources.add((column, f"{kind}{suffix}"))
+        known = gradients.setdefault(name, {})
+        for gradient, column, source in _sources(name) if not per_atom else ():
+            if (column, source.key) in numeric and gradient not in known:
+                known[gradient] = source
+                sources.add((column, source.key))
     entries: dict[str, _Entry] = {}
     for per_atom, name in numeric.keys() - sources:
         held.place(name, None, "one target")
@@ -240,10 +261,11 @@ def _everything(held: _Held) -> dict[str, _Entry]:
 
 def _gradient(held: _Held, name: str, source: GradientSource, target: str) -> NDArray[Any]:
     """Return the gradient by positions, (atoms, 3, 1), or by strain, (structures, 3, 3, 1)."""
-    per_atom = name == "positions" if name in ("positions", "strain") else None
+    per_atom = {"positions": True, "strain": False}.get(name) if source.kind != "gradient" else None
     per_atom = held.place(source.key, per_atom, f"the {source.kind} of {target}")
     if source.kind == "gradient":
-        return held.rows(per_atom, source.key, {"positions": (3, 1), "strain": (3, 3, 1)}.get(name))
+        row = {"positions": (3, 1), "strain": (3, 3, 1)}.get(name)
+        return held.rows(per_atom, source.key, row, of_atoms=per_atom or name == "positions")
     if source.kind == "forces":
         return _minus(held.rows(per_atom, source.key, (3, 1)))
     matrices = []
