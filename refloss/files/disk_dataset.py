@@ -31,7 +31,7 @@ from refloss.files import Contents, Quantity, Structures
 from refloss.files.bounded import Archive
 from refloss.files.joining import Joined, split
 from refloss.files.labelling import as_tensormap, whole_structures
-from refloss.files.mts import read_tensormap, write_array, write_tensormap
+from refloss.files.mts import read_tensormap, write_tensormap
 from refloss.files.output import replacing
 from refloss.files.tensormap import Labels, TensorMap
 
@@ -92,8 +92,8 @@ def write(argument: str, path: Path, contents: Contents) -> None:
             for name, parts in maps.items():
                 buffer = io.BytesIO()
                 write_tensormap(buffer, next(parts))
-                write_array(archive, f"{i}/{name}.mts", np.frombuffer(buffer.getbuffer(), np.uint8))
-        write_array(archive, ATOM_COUNTS, structures.num_atoms)
+                _write_npy(archive, f"{i}/{name}.mts", np.frombuffer(buffer.getbuffer(), np.uint8))
+        _write_npy(archive, ATOM_COUNTS, structures.num_atoms)
 
 
 class _Targets(Mapping[str, TensorMap]):
@@ -201,8 +201,14 @@ def _system(types: NDArray[Any], positions: NDArray[Any], cell: NDArray[Any]) ->
     """Return a structure as metatomic saves it; it is periodic along the vectors of its cell that are not zero."""
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as archive:
-        write_array(archive, "positions.npy", np.asarray(positions, np.float64))
-        write_array(archive, "cell.npy", np.asarray(cell, np.float64))
-        write_array(archive, "types.npy", types)
-        write_array(archive, "pbc.npy", (cell != 0).any(axis=1))
+        _write_npy(archive, "positions.npy", np.asarray(positions, np.float64))
+        _write_npy(archive, "cell.npy", np.asarray(cell, np.float64))
+        _write_npy(archive, "types.npy", types)
+        _write_npy(archive, "pbc.npy", (cell != 0).any(axis=1))
     return buffer.getvalue()
+
+
+def _write_npy(archive: zipfile.ZipFile, member: str, array: NDArray[Any]) -> None:
+    # As NumPy has it: metatomic takes booleans of the byte order "|" alone, and metatensor all others (`files.mts`).
+    with archive.open(zipfile.ZipInfo(member), "w", force_zip64=True) as file:
+        np.lib.format.write_array(file, np.ascontiguousarray(array), allow_pickle=False)

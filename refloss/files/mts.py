@@ -109,12 +109,6 @@ def write_tensormap(stream: BinaryIO, tensormap: TensorMap) -> None:
             archive.writestr(zipfile.ZipInfo("info.json"), json.dumps(tensormap.info(), indent=2))
 
 
-def write_array(archive: zipfile.ZipFile, member: str, array: NDArray[Any]) -> None:
-    """Write numbers as an npy file, to the same bytes at every time."""
-    # NumPy calls the byte order of single bytes "|", which metatensor does not take.
-    _write(archive, member, f"<{array.dtype.kind}{array.dtype.itemsize}", array.shape, array)
-
-
 class _Reader:
     """One archive, with the labels that were read before."""
 
@@ -185,7 +179,7 @@ def _instead(archive: Archive) -> str:
 
 
 def _write_block(archive: zipfile.ZipFile, prefix: str, block: TensorBlock, *, properties: bool = True) -> None:
-    write_array(archive, f"{prefix}values.npy", block.values)
+    _write_array(archive, f"{prefix}values.npy", block.values)
     _write_labels(archive, f"{prefix}samples.npy", block.samples)
     for i, component in enumerate(block.components):
         _write_labels(archive, f"{prefix}components/{i}.npy", component)
@@ -197,6 +191,11 @@ def _write_block(archive: zipfile.ZipFile, prefix: str, block: TensorBlock, *, p
 
 def _write_labels(archive: zipfile.ZipFile, member: str, labels: Labels) -> None:
     _write(archive, member, [(name, "<i4") for name in labels.names], (len(labels),), labels.values)
+
+
+def _write_array(archive: zipfile.ZipFile, member: str, array: NDArray[Any]) -> None:
+    # NumPy calls the byte order of single bytes "|", which metatensor does not take.
+    _write(archive, member, f"<{array.dtype.kind}{array.dtype.itemsize}", array.shape, array)
 
 
 def _write(archive: zipfile.ZipFile, member: str, descr: Any, shape: tuple[int, ...], array: NDArray[Any]) -> None:
