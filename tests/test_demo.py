@@ -18,7 +18,7 @@ from refloss.cli.main import main
 from refloss.spectra import PET_MAD_DOS
 
 FIGURES = Path(__file__).parents[1] / "figures"
-NAMES = sorted([demo.OPTIONS_FILE, *demo.FILES.values(), *demo.PICTURES])
+NAMES = sorted([demo.OPTIONS_FILE, demo.RESULTS_FILE, *demo.FILES.values(), *demo.PICTURES])
 
 
 @pytest.fixture(scope="module")
@@ -156,7 +156,7 @@ def test_a_folder_of_somebody_else_is_left_alone(
 def test_an_options_file_that_was_edited_is_kept(tmp_path: Path) -> None:
     demo.save(demo.make(1), tmp_path)
     (tmp_path / ".DS_Store").write_bytes(b"a folder that was looked at is the demo's still")
-    demo.check_demo_folder(tmp_path)
+    demo.check_demo_folder(tmp_path, demo.OPTIONS)
     path = tmp_path / demo.OPTIONS_FILE
     path.write_text(demo.OPTIONS.replace("weight: 1.0", "weight: 7.0"), encoding="utf-8")
     with pytest.raises(InputError, match="not the demo's"):

@@ -84,7 +84,7 @@ class _Series:
 
     frames: list[int] = field(default_factory=list)
     values: list[Value] = field(default_factory=list)
-    text: str = ""
+    text: str | None = None
     """What stands in the first frame in which it is no number."""
 
 
@@ -113,13 +113,13 @@ class _Held:
         for key in (key for key in frame.info if key in keys):
             self._add(False, key, frame.value(key), frame.info[key])
         for key, array in frame.arrays.items():
-            self._add(True, key, array, "")
+            self._add(True, key, array, None)
 
-    def _add(self, per_atom: bool, key: str, value: Value, text: str) -> None:
+    def _add(self, per_atom: bool, key: str, value: Value, text: str | None) -> None:
         series = self.series.setdefault((per_atom, key), _Series())
         series.frames.append(len(self.frames) - 1)
         series.values.append(value)
-        if value is None and not series.text:
+        if value is None and series.text is None:
             series.text = text
 
     def structures(self) -> Structures:
@@ -177,10 +177,12 @@ class _Held:
             yield where, values
 
     @staticmethod
-    def _shaped(where: str, value: Value, text: str, atoms: int | None, row: tuple[int, ...] | None) -> NDArray[Any]:
+    def _shaped(
+        where: str, value: Value, text: str | None, atoms: int | None, row: tuple[int, ...] | None
+    ) -> NDArray[Any]:
         """Return what one frame has, with an axis over structures (one) or atoms before the rows."""
         if value is None:
-            raise InputError(f"{where}: found {shown(text)}, expected numbers")
+            raise InputError(f"{where}: found {shown(text or '')}, expected numbers")
         if isinstance(value, list):
             raise InputError(f"{where}: found lists of different lengths, expected an array")
         lead = atoms or 1
@@ -243,7 +245,7 @@ def _sources(name: str) -> Iterator[tuple[str, bool, GradientSource]]:
 
 def _everything(held: _Held) -> dict[str, _Entry]:
     """Return all numbers by their names, those that are gradients of others with these."""
-    numeric = {place: series for place, series in held.series.items() if not series.text}
+    numeric = {place: series for place, series in held.series.items() if series.text is None}
     gradients: dict[str, dict[str, GradientSource]] = {}
     sources = set()
     for per_atom, name in numeric:

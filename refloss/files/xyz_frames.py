@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 from refloss.errors import InputError, did_you_mean
 from refloss.files.bounded import LIMITS, open_file
-from refloss.files.xyz_pairs import MOST_KEYS, TRUTHS, Value, finite, pairs, shown, value
+from refloss.files.xyz_pairs import MOST_KEYS, TRUTHS, Value, exact, finite, pairs, shown, value
 from refloss.results import Booleans, Floats, Integers
 
 _TABLE: Final = (
@@ -286,9 +286,8 @@ def _bad_column(where: str, row: list[str], columns: list[Column]) -> InputError
 
 
 def _whole(text: str) -> float:
-    # Digits alone are quick to count; int() of very many of them is not, and refuses it.
-    number = int(text) if len(text) < 20 else 2**53 + 1
-    if abs(number) > 2**53:
+    number = int(text)
+    if not exact(number):
         raise ValueError(text)
     return number
 

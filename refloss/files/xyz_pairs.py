@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 import re
 from array import array
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any, Final
 
 import numpy as np
@@ -40,14 +40,14 @@ def pairs(where: str, line: str) -> tuple[dict[str, str], set[str], str | None]:
     info: dict[str, str] = {}
     twice: set[str] = set()
     properties = None
-    for name, raw in _tokens(where, line) if "=" in line else ():
+    for count, (name, raw) in enumerate(_tokens(where, line) if "=" in line else ()):
+        if count == MOST_KEYS:
+            raise InputError(f"{where}: found more than {MOST_KEYS} keys, expected fewer")
         if name == "Properties":
             # As it stands: the name of a column may have brackets in it.
             properties = raw if raw[:1] not in _OPENING else plain(raw)
         elif info.setdefault(name, text := plain(raw)) != text:
             twice.add(name)
-        elif len(info) > MOST_KEYS:
-            raise InputError(f"{where}: found more than {MOST_KEYS} keys, expected fewer")
     return info, twice, properties
 
 
@@ -64,7 +64,7 @@ def value(where: str, key: str, text: str) -> Value:
     Raises
     ------
     InputError
-        Infinite numbers, integers beyond 2^53, JSON that is none.
+        Infinite numbers, integers that float64 does not hold, JSON that is none.
     """
     where = f"{where}: {shown(key)}"
     if key.lower() == "uid":  # which ASE leaves as it is: letters and digits, now and then digits alone
@@ -102,7 +102,7 @@ COLUMN_MAJOR: Final = ("virial", "stress")
 _OPENING: Final = ('"', "'", "{", "[")
 _NUMBER_LETTERS: Final = tuple("0123456789+-.nNiI \t")
 _GAP: Final = re.compile(r"[\s,]")
-_INTEGER: Final = re.compile(r"(?<![^\s,])[-+]?[0-9]{16,}(?![^\s,])")
+_INTEGER: Final = re.compile(r"(?<![^\s,])[-+]?([0-9]{16,})(?![^\s,])")
 """A number without point and exponent, long enough to be beyond 2^53."""
 
 _QUOTED: Final = r""""[^"\\]*+(?:\\.[^"\\]*+)*+"|'[^'\\]*+(?:\\.[^'\\]*+)*+'"""
@@ -119,7 +119,8 @@ _ESCAPED: Final = re.compile(r"\\(.)", re.DOTALL)
 
 def _tokens(where: str, line: str) -> Iterator[tuple[str, str]]:
     """Yield each key, plain, and its value as it stands."""
-    at, end = 0, len(line.rstrip())
+    line = line.rstrip()
+    at, end = 0, len(line)
     while (at := _end(_SPACE, line, at)) < end:
         key = _KEY.match(line, at)
         if key is None:
@@ -184,8 +185,8 @@ def _json(where: str, text: str) -> Value:
     kinds = set(map(type, leaves))
     if not leaves or not (kinds <= {int, float} or kinds == {bool}):
         return None
-    if int in kinds and any(type(leaf) is int and abs(leaf) > LARGEST for leaf in leaves):
-        raise InputError(f"{where}: found an integer beyond 2^53, expected smaller ones: float64 rounds it")
+    if int in kinds:
+        _require_exact(where, (leaf for leaf in leaves if type(leaf) is int))
     flat = finite(where, np.array(leaves, dtype=np.bool_ if bool in kinds else np.float64))
     return flat.reshape(shape) if regular else list(parsed)
 
@@ -211,9 +212,22 @@ def _floats(where: str, text: str) -> Floats | None:
     if not numbers:
         return None
     found = finite(where, np.frombuffer(numbers, dtype=np.float64))
-    if float(np.abs(found).max()) > LARGEST and _INTEGER.search(text):
-        raise InputError(f"{where}: found an integer beyond 2^53, expected smaller ones: float64 rounds it")
+    if float(np.abs(found).max()) >= LARGEST:
+        _require_exact(where, (int(digits.lstrip("0")) for digits in _INTEGER.findall(text)))
     return found
+
+
+def _require_exact(where: str, integers: Iterable[int]) -> None:
+    for number in integers:
+        if not exact(number):
+            raise InputError(
+                f"{where}: found an integer of {number.bit_length()} bits that float64 rounds, expected none"
+            )
+
+
+def exact(number: int) -> bool:
+    """Whether float64 holds an integer."""
+    return abs(number) <= LARGEST or (number.bit_length() <= 1023 and int(float(number)) == number)
 
 
 def finite(where: str, numbers: NDArray[Any]) -> NDArray[Any]:
