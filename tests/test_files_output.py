@@ -8,7 +8,14 @@ from pathlib import Path
 import pytest
 
 from refloss import InputError
-from refloss.files.output import check_folder, check_output, make_folder, replacing
+from refloss.files.output import (
+    check_folder,
+    check_new_folder,
+    check_output,
+    make_folder,
+    replacing,
+    replacing_folder,
+)
 
 
 def test_it_appears_when_the_block_ends(tmp_path: Path) -> None:
@@ -73,6 +80,10 @@ def test_checks_beforehand(tmp_path: Path) -> None:
     check_folder("--out", tmp_path / "new")
     with pytest.raises(InputError, match=r"--out: .*file\.txt is one of the inputs"):
         check_output("--out", tmp_path / ".." / tmp_path.name / "file.txt", inputs=[file])
+    with pytest.raises(InputError, match="is one of the inputs"):  # where writing would find it, and the system not
+        check_output("--out", tmp_path / "missing" / ".." / "file.txt", inputs=[file])
+    with pytest.raises(InputError, match=r"new\.txt is in the input"):
+        check_output("--out", tmp_path / "new.txt", inputs=[tmp_path])
     with pytest.raises(InputError, match="is a folder, expected the name of a file"):
         check_output("--out", tmp_path)
     with pytest.raises(InputError, match="there is no folder"):
@@ -102,3 +113,66 @@ def test_where_one_must_not_look(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     for check in (check_folder, check_output):
         with pytest.raises(InputError, match=r"--out: .*out cannot be written: Permission denied"):
             check("--out", tmp_path / "closed" / "out")
+
+
+@pytest.mark.parametrize("exists", [False, True])
+def test_a_folder_appears_when_the_block_ends(tmp_path: Path, exists: bool) -> None:
+    path = tmp_path / "out.zarr"
+    if exists:
+        path.mkdir()
+    check_new_folder("--out", path)
+    with replacing_folder("--out", path) as beside:
+        (beside / "group").mkdir()
+        (beside / "group" / "file").write_text("new")
+        assert path.exists() == exists
+        assert beside.parent == tmp_path
+    assert (path / "group" / "file").read_text() == "new"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, ValueError, MemoryError])
+@pytest.mark.parametrize("exists", [False, True])
+def test_whatever_ends_the_block_no_folder_is_left(tmp_path: Path, error: type[BaseException], exists: bool) -> None:
+    path = tmp_path / "out.zarr"
+    if exists:
+        path.mkdir()
+
+    def write(beside: Path) -> None:
+        (beside / "group").mkdir()
+        (beside / "group" / "file").write_text("half")
+        raise error
+
+    with pytest.raises(error), replacing_folder("--out", path) as beside:
+        write(beside)
+    assert list(tmp_path.rglob("*")) == [path] * exists
+
+
+def test_a_folder_that_holds_something_stays(tmp_path: Path) -> None:
+    """What came into it while the new one was written, too."""
+    path = tmp_path / "out.zarr"
+    path.mkdir()
+    with pytest.raises(InputError, match=r"--out: the folder .* is not empty"), replacing_folder("--out", path):
+        (path / "thesis.tex").write_text("years")
+    with pytest.raises(InputError, match=r"--out: the folder .* is not empty"):
+        check_new_folder("--out", path)
+    assert [place.name for place in tmp_path.rglob("*")] == ["out.zarr", "thesis.tex"]
+    with pytest.raises(InputError, match="is a file, expected a folder"):
+        check_new_folder("--out", path / "thesis.tex")
+    with pytest.raises(InputError, match="is in the input"):
+        check_new_folder("--out", path / "new", inputs=[path])
+
+
+def test_an_error_of_the_output_folder_names_it(tmp_path: Path) -> None:
+    with (
+        pytest.raises(InputError, match=r"out cannot be written: No such file"),
+        replacing_folder("--out", tmp_path / "missing" / "out"),
+    ):
+        pass
+    with (
+        pytest.raises(InputError, match=r"out cannot be written: "),
+        replacing_folder("--out", tmp_path / "out") as beside,
+    ):
+        (beside / "no" / "such").write_text("")
+    with pytest.raises(FileNotFoundError), replacing_folder("--out", tmp_path / "out"):
+        (tmp_path / "input.txt").read_text()
+    assert list(tmp_path.iterdir()) == []

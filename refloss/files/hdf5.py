@@ -131,10 +131,13 @@ def _answered(where: str) -> Iterator[None]:
 
 def _paths(where: str, file: Any) -> list[str]:
     """Return the paths of all that is no group: arrays, and what `_looked_up` will refuse."""
-    import h5py
+    h5py = need(where, "h5py", "hdf5")
+
+    def address(item: Any) -> int:
+        return int(h5py.h5o.get_info(item.id).addr)  # by which an object is known whatever its name
 
     found: list[str] = []
-    seen = {_address(file)}
+    seen = {address(file)}
     groups = [("", file, 0)]
     while groups:
         prefix, group, depth = groups.pop()
@@ -149,25 +152,17 @@ def _paths(where: str, file: Any) -> list[str]:
                 continue
             item = group[name]
             # A group within itself would have no end, and one in many others may have too many paths.
-            if isinstance(item, h5py.Group) and _address(item) not in seen:
-                seen.add(_address(item))
+            if isinstance(item, h5py.Group) and address(item) not in seen:
+                seen.add(address(item))
                 groups.append((f"{path}/", item, depth + 1))
             else:
                 found.append(path)
-    return found
-
-
-def _address(item: Any) -> int:
-    """Return where an object is in the file, by which it is known whatever the name."""
-    import h5py
-
-    return int(h5py.h5o.get_info(item.id).addr)
+    return sorted(found)
 
 
 def _looked_up(where: str, file: Any, path: str) -> Any:
     """Return the dataset of a path, none of whose links leads elsewhere than to what it names."""
-    import h5py
-
+    h5py = need(where, "h5py", "hdf5")
     item = file
     for name in path.split("/"):
         link = item.get(name, getlink=True)

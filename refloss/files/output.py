@@ -6,13 +6,13 @@ import contextlib
 import os
 import secrets
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 from refloss.errors import InputError
 
 
-def check_output(name: str, path: Path, *, inputs: Iterable[Path] = ()) -> None:
+def check_output(name: str, path: Path, *, inputs: Collection[Path] = ()) -> None:
     """Raise where `path` cannot become a file: before the work, not after it.
 
     Parameters
@@ -22,12 +22,12 @@ def check_output(name: str, path: Path, *, inputs: Iterable[Path] = ()) -> None:
     path : Path
         The file to be written; one that exists will be replaced.
     inputs : iterable of Path
-        Files that are read, which must not be replaced.
+        Files that are read, which must not be replaced, and folders, in which nothing must appear.
 
     Raises
     ------
     InputError
-        The folder is missing or not writable, the path is not a regular file, or it is one of `inputs`.
+        The folder is missing or not writable, the path is not a regular file, or it is one of `inputs` or in it.
     """
     with _answered(name, path, "written"):
         _require_folder(name, path)
@@ -37,6 +37,7 @@ def check_output(name: str, path: Path, *, inputs: Iterable[Path] = ()) -> None:
     for other in inputs:
         if _same_file(path, other):
             raise InputError(f"{name}: {path} is one of the inputs, expected another file")
+    _require_outside(name, path, inputs)
 
 
 def check_folder(name: str, path: Path) -> None:
@@ -81,7 +82,7 @@ def replacing(name: str, path: Path) -> Iterator[Path]:
         beside.unlink(missing_ok=True)
 
 
-def check_new_folder(name: str, path: Path, *, inputs: Iterable[Path] = ()) -> None:
+def check_new_folder(name: str, path: Path, *, inputs: Collection[Path] = ()) -> None:
     """Raise where `path` cannot become a folder of its own: nothing that is in a folder is ever replaced.
 
     Raises
@@ -90,9 +91,7 @@ def check_new_folder(name: str, path: Path, *, inputs: Iterable[Path] = ()) -> N
         It is a file, or a folder that is not empty; it cannot be made; it lies within one of `inputs`.
     """
     check_folder(name, path)
-    for other in inputs:
-        if other.is_dir() and path.resolve().is_relative_to(other.resolve()):
-            raise InputError(f"{name}: {path} is in the input {other}, expected another place")
+    _require_outside(name, path, inputs)
     with _answered(name, path, "written"):
         _require_empty(name, path)
 
@@ -127,6 +126,12 @@ def replacing_folder(name: str, path: Path) -> Iterator[Path]:
         shutil.rmtree(beside, ignore_errors=True)
 
 
+def _require_outside(name: str, path: Path, inputs: Collection[Path]) -> None:
+    for other in inputs:
+        if other.is_dir() and path.resolve().is_relative_to(other.resolve()):
+            raise InputError(f"{name}: {path} is in the input {other}, expected another place")
+
+
 def _require_empty(name: str, path: Path) -> None:
     if path.is_dir() and any(path.iterdir()):
         raise InputError(f"{name}: the folder {path} is not empty, expected a new one: nothing in it is replaced")
@@ -143,7 +148,9 @@ def _answered(name: str, path: Path, what: str) -> Iterator[None]:
 
 def _same_file(path: Path, other: Path) -> bool:
     try:
-        return path.samefile(other)
+        return path.resolve().samefile(
+            other
+        )  # as it is written: of missing/../file the system says that it is not there
     except OSError:  # one of the two is not there, or not to be seen: what is wrong with it is said elsewhere
         return False
 

@@ -50,8 +50,8 @@ def unlabelled(argument: str, path: Path, contents: Contents) -> dict[str, Mappi
             again = None
         if again is None or _labels(again) != _labels(as_tensormap(where, name, item, atoms)):
             raise InputError(
-                f"{where}: found labels other than those that count structures, atoms and properties, expected none: "
-                "the format holds bare arrays"
+                f"{where}: found labels other than those that count structures, atoms and properties, expected a "
+                "format that holds labels (or refloss convert --drop labels)"
             )
         data[name] = entry
     return data

@@ -187,7 +187,7 @@ def _paths(store: _Store) -> list[str]:
             raise InputError(f"{store.where}: found one array without a name, expected a group of arrays")
         if len(found) + len(folders) > LIMITS.members:
             raise InputError(f"{store.where}: found more than {LIMITS.members} arrays, expected fewer")
-    return found
+    return sorted(found)
 
 
 def _metadata(store: _Store, path: str) -> dict[str, Any]:
