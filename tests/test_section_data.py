@@ -231,6 +231,20 @@ def test_rows_that_are_neither_structures_nor_atoms(rows: int, which: str) -> No
     assert message.startswith(f"energy: {which} and num_atoms: found {rows} rows and 4 structures of 11 atoms")
 
 
+def test_targets_of_different_structures_have_numbers_of_atoms_of_their_own() -> None:
+    """The second of two data sets has a target that the first has not: two structures of it, of four of the other."""
+    p, t, q, u = normal(B, 1), normal(B, 1), normal(2, 3), normal(2, 3)
+    both = section({"energy": "mse", "charge": "mae"})
+    atoms = {"energy": ATOMS, "charge": ATOMS[2:]}
+    found = both.evaluate({"energy": p, "charge": q}, {"energy": t, "charge": u}, num_atoms=atoms)
+    assert found.terms["energy"].value == refloss.mse(p / ATOMS[:, None], t / ATOMS[:, None]).value
+    assert found.terms["charge"].value == refloss.mae(q / ATOMS[2:, None], u / ATOMS[2:, None]).value
+    message = said(both.evaluate, {"energy": p}, {"energy": t}, num_atoms={"charge": ATOMS})
+    assert message == "num_atoms: found charge, expected 'energy' too"
+    message = said(both.evaluate, {"energy": p}, {"energy": t}, num_atoms={"energy": ATOMS, "charge": [1.5]})
+    assert message.startswith("num_atoms['charge']: found 1.5 at index 0")
+
+
 @pytest.mark.parametrize(
     ("num_atoms", "parts"),
     [

@@ -138,7 +138,11 @@ def pairs(*rows: tuple[int, int]) -> tuple[list[str], list[tuple[int, int]]]:
             {"properties": (["n"], [1, 0])},
             ["properties (n=1) at index 0 (the same in another order)"],
         ),
-        ({"properties": (["n"], [0, 1])}, {"properties": (["l"], [0, 1])}, ["properties named l", "expected named n"]),
+        (
+            {"properties": (["n"], [0, 1])},
+            {"properties": (["n", "l"], [(0, 0), (1, 0)])},
+            ["properties named n, l, expected named n"],
+        ),
     ],
 )
 @pytest.mark.parametrize("which", ["targets", "mask"])
@@ -151,6 +155,20 @@ def test_labels_that_differ(labels: Any, others: Any, parts: list[str], which: s
     assert message.startswith(f"a: {which}: found ")
     for part in (*parts, "as in predictions"):
         assert part in message
+
+
+def test_only_a_mask_has_properties_of_its_own_name() -> None:
+    """metatrain calls them after the extra data, `dos_mask` beside `dos`; their entries are the same."""
+    p, t, m = normal(3, 2), normal(3, 2), np.eye(3, 2)
+    made = [whole(block(array, properties=([name], [5, 7]))) for array, name in ((p, "a"), (t, "b"), (m, "a_mask"))]
+    evaluate = section({"a": {"type": "masked_mse"}}).evaluate
+    message = said(evaluate, {"a": made[0]}, {"a": made[1]}, {"a_mask": made[2]})
+    assert message == "a: targets: found properties named b, expected named a, as in predictions"
+    found = evaluate({"a": made[0]}, {"a": t}, {"a_mask": made[2]})
+    assert found.total == refloss.mse(p, t, mask=m).value
+    other = whole(block(m, properties=(["a_mask"], [7, 5])))
+    message = said(evaluate, {"a": made[0]}, {"a": t}, {"a_mask": other})
+    assert "mask: found properties (a_mask=7) at index 0 (the same in another order)" in message
 
 
 def test_components_that_differ() -> None:

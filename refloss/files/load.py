@@ -149,7 +149,8 @@ def _parts(
         structures = selected(read.structures, picked)
         for name, item in read.data.items():
             read.data[name] = chosen(f"{where}: {name!r}", item, read.structures.num_atoms, picked)
-        extra_data = Found({name: read.data.pop(name) for name in masks if name in read.data}, None, read.files)
+        held = [name for name in masks if name in read.data]
+        extra_data = Found({name: read.data.pop(name) for name in held}, None, {n: read.files.pop(n) for n in held})
         if "extra_data" in files:
             wanted = masks_of(section, names)
             extra_data = read_files("extra_data", files["extra_data"], wanted, partial(named, described, wanted))

@@ -76,10 +76,11 @@ def require_same_labels(key: str, data: Mapping[str, Any], *, properties: bool =
     """Raise where the labels of TensorMaps that one term compares differ.
 
     metatrain compares row by row and looks at the blocks' keys alone. Here the keys of the blocks, their components,
-    properties and samples must be the same and, but for the keys, in the same order. Two differences are none, since
+    properties and samples must be the same and, but for the keys, in the same order. Three differences are none, since
     metatrain's own batches have them: structures are numbered in the order in which they appear, because "system" is
-    the place in the batch for one map and in the data set for another; and only one of the maps may name them.
-    Properties of different number are left to the loss, which knows whether it may be so.
+    the place in the batch for one map and in the data set for another; only one of the maps may name them; and the
+    properties of a mask are named after the mask. Properties of different number are left to the loss, which knows
+    whether it may be so.
 
     Parameters
     ----------
@@ -102,7 +103,7 @@ def require_same_labels(key: str, data: Mapping[str, Any], *, properties: bool =
             raise InputError(f"{which}: found blocks {blocks}, expected {wanted}, as in {other}")
         for (name, block), (_, model) in zip(found.blocks_of(key), expected.blocks_of(key), strict=True):
             where = which if len(found.tensor_blocks) == 1 else f"{which} of block {name!r}"
-            _require_same_block(where, block, other, model, properties)
+            _require_same_block(where, block, other, model, properties, named=which != "mask")
 
 
 def gradient_as_tensormap(gradient: Mapping[str, Any], predictions: Any) -> Any:
@@ -161,7 +162,7 @@ def gradient_as_tensormap(gradient: Mapping[str, Any], predictions: Any) -> Any:
     return type(predictions)(predictions.keys, rebuilt_blocks)
 
 
-def _require_same_block(where: str, block: Any, other: str, model: Any, properties: bool) -> None:
+def _require_same_block(where: str, block: Any, other: str, model: Any, properties: bool, *, named: bool) -> None:
     found, expected = _samples(where, block.samples), _samples(other, model.samples)
     if found.keys() - {"system"} != expected.keys() - {"system"}:
         _differ(where, "samples", f"named {', '.join(found)}", f"named {', '.join(expected)}", other)
@@ -173,7 +174,7 @@ def _require_same_block(where: str, block: Any, other: str, model: Any, properti
         axes.append(("properties", block.properties, model.properties))
     for axis, labels, model_labels in axes:
         (names, entries), (expected_names, expected_entries) = _table(where, labels), _table(other, model_labels)
-        if names != expected_names:
+        if names != expected_names and (named or axis != "properties" or len(names) != len(expected_names)):
             _differ(where, axis, f"named {', '.join(names)}", f"named {', '.join(expected_names)}", other)
         _require_same_rows(where, axis, names, entries, expected_entries, other)
 
