@@ -11,6 +11,7 @@ import re
 import stat
 import struct
 import zipfile
+import zlib
 from collections.abc import Callable
 
 import numpy as np
@@ -272,9 +273,9 @@ BOMB = bytes(4 << 20)
 
 def zip_damaged(rng: Rng, content: bytes, depth: int = 0) -> bytes:
     """Return an archive with damaged members or a directory that lies, or one that is damaged anywhere."""
-    if rng.random() < 0.25:
-        return damaged(rng, content)
     members = _members(content)
+    if members is None or rng.random() < 0.25:
+        return damaged(rng, content)
     for _ in range(int(rng.choice([1, 1, 1, 2]))):
         if not members:
             break
@@ -299,9 +300,13 @@ def zip_damaged(rng: Rng, content: bytes, depth: int = 0) -> bytes:
     return damaged(rng, packed) if rng.random() < 0.05 else packed
 
 
-def _members(content: bytes) -> list[Member]:
-    with zipfile.ZipFile(io.BytesIO(content)) as opened:
-        return [Member(info.filename.encode(), opened.read(info), info.compress_type) for info in opened.infolist()]
+def _members(content: bytes) -> list[Member] | None:
+    """Return the members of a good archive, None of one that is damaged already."""
+    try:
+        with zipfile.ZipFile(io.BytesIO(content)) as opened:
+            return [Member(info.filename.encode(), opened.read(info), info.compress_type) for info in opened.infolist()]
+    except (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError, ValueError, zlib.error, OverflowError):
+        return None
 
 
 def _member_damaged(rng: Rng, content: bytes, depth: int) -> bytes:

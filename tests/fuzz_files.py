@@ -95,7 +95,7 @@ def put(rng: np.random.Generator, kind: str, good: corpus.Good, folder: Path) ->
         if rng.random() < 0.1:
             (path / name).unlink(missing_ok=True)
             _strange(rng, path / name, pipe=True)
-        elif (path / name).is_file():
+        elif (path / name).is_file() and not (path / name).is_symlink():
             (path / name).write_bytes(_damaged(rng, kind, name, good[name]))
     return path
 

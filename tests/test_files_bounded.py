@@ -308,6 +308,13 @@ def test_what_is_no_file_is_not_opened(tmp_path: Path) -> None:
             bounded.read_bytes("x", path, 100)
 
 
+@pytest.mark.skipif(not Path("/proc/self/pagemap").exists(), reason="there are no files that the system makes up")
+def test_a_file_that_the_system_makes_up_is_not_read() -> None:
+    """It is regular, says that it is empty, and has as many bytes as the process has pages, and more."""
+    with pytest.raises(InputError, match=r"^x: found a file that has no size but content"):
+        bounded.read_bytes("x", Path("/proc/self/pagemap"), 100)
+
+
 @pytest.mark.parametrize(
     ("name", "message"), [("missing", "cannot be read: No such file"), ("a\0b", "found a NUL in the name")]
 )

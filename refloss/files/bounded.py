@@ -104,7 +104,10 @@ def open_file(where: str, path: Path) -> Iterator[Stream]:
         # What the name means may have changed since: without O_NONBLOCK, opening a pipe would wait for its writer.
         flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)
         with os.fdopen(os.open(path, flags), "rb") as file:
-            _require_regular(where, os.fstat(file.fileno()))
+            status = os.fstat(file.fileno())
+            _require_regular(where, status)
+            if status.st_size == 0 and file.read(1):  # the system's own files are made as they are read, without end
+                raise InputError(f"{where}: found a file that has no size but content, expected one on a disk")
             yield file
 
 
