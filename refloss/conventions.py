@@ -96,6 +96,15 @@ class Convention:
         return 0.05 if self.stencil == "float32" else None
 
     @property
+    def fewest_points(self) -> int:
+        """The points of the (padded) prediction below which the release behind this convention raises, 0 for none.
+
+        It convolves with five coefficients, unless the weight of the gradient term is 0. Here the term of so few points
+        is 0, as in the other conventions.
+        """
+        return 5 if self.stencil == "float32" else 0
+
+    @property
     def reductions(self) -> tuple[str, ...]:
         """The reductions that this convention knows: the release of a batch cumulative ignores all but the mean."""
         return ("mean",) if self.cumulative == "batch" else ("mean", "sum", "none")

@@ -319,8 +319,10 @@ def test_another_convention_than_the_one_asked_for_is_wrong_and_named(asked: str
 
     report = check(of, convention=asked, params=SMALL)
     assert not report.ok
-    assert {j.verdict for j in report.failures} == {Verdict.other_convention}
-    assert {j.convention for j in report.failures} == {candidate}
+    few = {case.id for case in report.cases if case.predictions[1] < 5}  # on which a release says nothing
+    failures = [j for j in report.failures if j.case not in few]
+    assert {j.verdict for j in failures} == {Verdict.other_convention}
+    assert {j.convention for j in failures} == {candidate}
     assert f"right under {candidate}" in report.summary()
     assert report.convention == report.asked == asked
 

@@ -51,7 +51,7 @@ class CaseRecord:
     seconds : float or None
         What the first call took; None where nothing was called.
     applies : bool
-        Whether the convention that was judged by knows this case's energy step and reduction.
+        Whether the convention that was judged by knows this case's energy step, reduction and size.
     """
 
     id: str
@@ -278,7 +278,10 @@ def remarks(report: CrosscheckReport) -> Iterator[str]:
         told = " and ".join(f"{fit.convention} ({_count(fit.cases, 'case')})" for fit in others)
         yield f"right under {told} instead of {report.asked}" if not report.ok else f"right under {told}, too"
     if skipped:
-        yield f"{_count(skipped, 'case')} say nothing: {report.convention} has another energy step or reduction"
+        yield (
+            f"{_count(skipped, 'case')} say nothing: {report.convention} has another energy step or reduction, or "
+            "refuses so few points"
+        )
     if report.digits_lost is not None and report.ok:
         yield (
             f"right only as an expanded square, which loses up to {report.digits_lost:.1f} digits against a sum of "

@@ -23,6 +23,7 @@ from refloss.crosscheck.judgements import MEANING, RIGHT, Judgement, Verdict
 from refloss.crosscheck.libraries import open_library
 from refloss.crosscheck.mistakes import Explainer
 from refloss.crosscheck.report import CaseRecord, CrosscheckReport, Fit
+from refloss.crosscheck.suites import GRADIENT_WEIGHT
 from refloss.crosscheck.verdicts import judge
 from refloss.errors import InputError, did_you_mean
 
@@ -263,8 +264,12 @@ def _tried(loss: str, asked: Convention | None) -> list[Convention | None]:
 def _applies(convention: Convention | None, case: Case) -> bool:
     if convention is None:
         return True
-    step = convention.energy_step
-    return case.params["reduction"] in convention.reductions and (step is None or case.params["energy_step"] == step)
+    points = case.predictions.shape[1] * (1 + 2 * (case.loss == "shift_agnostic_mse"))
+    return (
+        case.params["reduction"] in convention.reductions
+        and convention.energy_step in (None, case.params["energy_step"])
+        and (points >= convention.fewest_points or not case.params[GRADIENT_WEIGHT[case.loss]])
+    )
 
 
 def _worse(first: Sequence[Judgement], second: Sequence[Judgement]) -> list[Judgement]:
