@@ -107,7 +107,7 @@ def make_from(samples: Iterable[tuple[str, Spectrum]], seed: int = 0) -> Demo:
     for name, bands in samples:
         names.append(name)
         shifts += _shifts(rng, 1).tolist()
-        densities.add(rng, name, bands, shifts[-1])
+        densities.add(rng, f"structure {len(names) - 1} ({name})", bands, shifts[-1])
     data = densities.added_to(Dataset({}, {}, {}))
     return Demo(tuple(names), np.array(shifts, dtype=np.int64), data, SPECTRA_OPTIONS)
 
