@@ -1,4 +1,4 @@
-"""Stand-ins that have what a metatensor TensorMap has, so that reading one is tested where metatensor is not there."""
+"""TensorMaps of refloss.files, which have what metatensor's have, made in a line, where metatensor is not there."""
 
 from __future__ import annotations
 
@@ -7,39 +7,7 @@ from typing import Any
 
 import numpy as np
 
-
-class Labels:
-    def __init__(self, names: Sequence[str], values: Any) -> None:
-        self.names, self.values = list(names), np.asarray(values, np.int32).reshape(-1, len(names))
-
-    def __len__(self) -> int:
-        return len(self.values)
-
-
-class TensorBlock:
-    def __init__(self, values: Any, samples: Labels, components: Sequence[Labels], properties: Labels) -> None:
-        self.values, self.samples, self.components, self.properties = values, samples, list(components), properties
-        self._gradients: dict[str, TensorBlock] = {}
-
-    def add_gradient(self, name: str, gradient: TensorBlock) -> None:
-        self._gradients[name] = gradient
-
-    def gradients_list(self) -> list[str]:
-        return list(self._gradients)
-
-    def gradient(self, name: str) -> TensorBlock:
-        return self._gradients[name]
-
-
-class TensorMap:
-    def __init__(self, keys: Labels, blocks: Sequence[TensorBlock]) -> None:
-        self.keys, self._blocks = keys, list(blocks)
-
-    def blocks(self) -> list[TensorBlock]:
-        return self._blocks
-
-    def block(self, key: Any) -> TensorBlock:
-        raise NotImplementedError
+from refloss.files.tensormap import Labels, TensorBlock, TensorMap
 
 
 def block(

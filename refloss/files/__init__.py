@@ -62,9 +62,9 @@ class Structures:
     num_atoms : (B,) int64
         The number of atoms of each.
     types : (sum of num_atoms,) int64 or None
-        Atomic numbers, structure after structure.
+        Atomic numbers, structure after structure; int32 where they stay in a file that has them so.
     positions : (sum of num_atoms, 3) float64 or None
-        In the file's unit of length (Å).
+        In the file's unit of length (Å); float32 where they stay in a file that has them so, as do the cells.
     cells : (B, 3, 3) float64 or None
         A row a lattice vector; zero where there is none.
     """
