@@ -348,7 +348,8 @@ def test_a_demo_of_bands_that_end_below_the_grid(tmp_path: Path, capsys: pytest.
     path = tmp_path / "deep.xyz"
     path.write_text(frame(BANDS[0] - 500.0, WEIGHTS[0].tolist(), "Pb"), encoding="utf-8")
     assert main(["demo", "--spectra", str(path), "--out", str(tmp_path / "demo")]) == 2
-    assert re.search(r"structure 0 \(Pb\): found bands that end at -50\d.* eV, expected some above -148.7", capsys.readouterr().err)
+    message = r"structure 0 \(Pb\): found bands that end at -50\d.* eV, expected some above -148.7"
+    assert re.search(message, capsys.readouterr().err)
     assert not (tmp_path / "demo").exists()
 
 
