@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import runpy
+from functools import partial
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from maps import block, tensormap
-from metatrain.utils.loss import ShiftAgnosticMSE
 
 import refloss
 from refloss.crosscheck import formats
@@ -19,29 +20,12 @@ from refloss.crosscheck.judgements import Verdict
 from refloss.crosscheck.libraries import open_library
 from refloss.errors import InputError
 
-
-def of(values: Any) -> dict[str, Any]:
-    return {"mtt::dos": tensormap("metatensor.torch", {0: block("metatensor.torch", values)})}
+EXAMPLE = runpy.run_path(str(Path(__file__).parents[2] / "examples" / "metatrain_losses.py"))
+"""MaskedDOSLoss and ShiftAgnosticMSE as candidates."""
 
 
 def masked_dos(module: ModuleType) -> Any:
-    """Return MaskedDOSLoss of a release as a candidate. Its energy step is hard-coded, and it has only the mean."""
-
-    def candidate(p: Any, t: Any, m: Any, *, grad_weight: float, int_weight: float) -> Any:
-        extra = p.shape[1] - t.shape[1]
-        padding = torch.zeros((len(t), extra), dtype=t.dtype)
-        loss = module.MaskedDOSLoss("mtt::dos", None, 1.0, grad_weight, int_weight, extra, "mean")
-        # The release multiplies by its mask, where a NaN would stay one: it has zeros there in its data.
-        targets = torch.cat([padding, torch.where(m, t, torch.nan_to_num(t))], dim=1)
-        mask = {"mtt::dos_mask": of(torch.cat([padding, m.to(t.dtype)], dim=1))["mtt::dos"]}
-        return loss.compute(of(p), of(targets), mask)
-
-    return candidate
-
-
-def shift_agnostic(p: Any, t: Any, *, grad_penalty_weight: float, int_weight: float) -> Any:
-    """ShiftAgnosticMSE of the installed release as a candidate."""
-    return ShiftAgnosticMSE("mtt::dos", None, 1.0, int_weight, grad_penalty_weight, "mean").compute(of(p), of(t))
+    return partial(EXAMPLE["masked_dos"], module=module)
 
 
 FIXED = {"energy_step": 0.05, "reduction": "mean"}
@@ -77,14 +61,18 @@ def test_the_older_release_is_told_from_the_newer(release_2025_12: ModuleType) -
 
 
 def test_shift_agnostic_mse_of_the_release_expands_squares() -> None:
-    report = check(shift_agnostic, "shift_agnostic_mse", dtype="float32")
+    report = check(EXAMPLE["shift_agnostic_mse"], "shift_agnostic_mse", dtype="float32")
     report.raise_for_failures()
     assert report.convention == "metatrain-2026.3"
     expanded = [j for j in report.judgements if j.verdict is Verdict.expanded_form]
     assert expanded
     # A difference of numbers that agree to n digits has n digits fewer, and there are cases that agree to four.
     assert report.digits_lost > 3
-    assert "expanded square" in report.summary()
+    lines = report.summary().splitlines()[1:3]
+    assert lines == ["right under metatrain-2026.3 in 120 cases", "not right under intended"]
+    documented = (Path(__file__).parents[2] / "docs" / "crosscheck.md").read_text(encoding="utf-8")
+    assert "\n".join(lines) in documented
+    assert "right only as an expanded square" in report.summary()
     assert all(j.digits_lost is not None or "shifts that an expanded square" in j.message for j in expanded)
 
 
