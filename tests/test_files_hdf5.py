@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -268,6 +270,73 @@ def test_shapes_that_are_not_covered(
         pytest.raises(InputError, match=r"'a': found an array of \d+ bytes, of which \d+ are stored"),
     ):
         read(path).data["a"]["values"]
+
+
+def checksums_of_nothing(path: Path) -> Path:
+    """Make a file in which a chunk with a checksum has no bytes: HDF5 2.0.0 then reads four fewer than none.
+
+    A B-tree's node of chunks is ``TREE``, four bytes, two addresses of neighbours, and of each chunk first its size.
+    (HDF5 file format specification 3.0, section III.A.1)
+    """
+    made(path, lambda file: file.create_dataset("a", data=ENERGY, fletcher32=True, chunks=ENERGY.shape))
+    content = bytearray(path.read_bytes())
+    at = content.rindex(b"TREE") + 24
+    assert content[at : at + 4] == (ENERGY.nbytes + 4).to_bytes(4, "little")
+    content[at : at + 4] = bytes(4)
+    path.write_bytes(content)
+    return path
+
+
+def test_a_file_that_crashes_the_library_is_refused_and_no_more(tmp_path: Path) -> None:
+    found = read(checksums_of_nothing(tmp_path / "a.h5"))
+    for _ in range(2):  # what is asked after a crash is asked of a new process
+        with pytest.raises(InputError, match=r"^targets: .*a\.h5: 'a': found (content at which the HDF5|no readable)"):
+            found.data["a"]["values"]
+
+
+CRASHING = """
+import json, os, signal, sys
+sys.path[:] = json.loads(sys.argv[1])
+from refloss.files import hdf5_reader
+part = hdf5_reader.Reader.part
+def crash(self, name, rows):
+    if name == "b":
+        os.kill(os.getpid(), signal.SIGSEGV)
+    return part(self, name, rows)
+hdf5_reader.Reader.part = crash
+hdf5_reader.main()
+"""
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no such signal")
+def test_a_crash_is_named_and_what_else_the_file_holds_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("refloss.files.hdf5._CHILD", CRASHING)
+    found = read(made(tmp_path / "a.h5", lambda file: file.update({"a": ENERGY, "b": DOS, "c": MASK}))).data
+    np.testing.assert_array_equal(found["a"]["values"], ENERGY)
+    with pytest.raises(InputError, match=r"a\.h5: 'b': found content at which the HDF5 library ends .*\(SIGSEGV\)"):
+        found["b"]["values"]
+    np.testing.assert_array_equal(found["c"]["values"], MASK)
+
+
+def test_no_process_is_left_when_nobody_reads_any_more(tmp_path: Path) -> None:
+    found = read(made(tmp_path / "a.h5", lambda file: file.update({"a": ENERGY})))
+    process = found.data["a"].stored("values")._reader._process._popen
+    assert process.poll() is None
+    del found
+    gc.collect()
+    assert process.poll() is not None
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork")
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded")  # the child does no more than it may
+def test_a_forked_process_asks_a_reader_of_its_own(tmp_path: Path) -> None:
+    found = read(made(tmp_path / "a.h5", lambda file: file.update({"a": ENERGY})))
+    assert (found.data["a"]["values"] == ENERGY).all()
+    child = os.fork()
+    if child == 0:
+        os._exit(0 if (found.data["a"]["values"] == ENERGY).all() else 1)
+    assert os.waitpid(child, 0)[1] == 0
+    assert (found.data["a"]["values"] == ENERGY).all()
 
 
 @pytest.mark.parametrize(

@@ -2,19 +2,23 @@
 
 Nothing is followed out of the file: external and symbolic links, external storage and virtual datasets are refused when
 they are asked for, and so are filters other than those that h5py itself has, so that no plugin is ever loaded.
-Attributes are not read. (docs/files.md)
+Attributes are not read.
 
-References
-----------
-Links, layouts and filters: https://docs.hdfgroup.org/documentation/hdf5/latest/_u_g.html; h5py's lossless filters,
-https://docs.h5py.org/en/stable/high/dataset.html#lossless-compression-filters
+A file is read by a process of its own, for damaged ones crash the HDF5 library: then it is that process that ends, and
+what was asked of it is refused. (docs/files.md)
 """
 
 from __future__ import annotations
 
-import math
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import weakref
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final
 
@@ -23,30 +27,20 @@ from numpy.typing import NDArray
 
 from refloss.errors import InputError
 from refloss.files import Contents, Quantity
-from refloss.files.bounded import LIMITS, open_file
+from refloss.files.bounded import open_file
 from refloss.files.optional import need
 from refloss.files.output import replacing
-from refloss.files.stored import (
-    Stored,
-    contents_at,
-    padded,
-    paths_of,
-    require_booleans,
-    require_covered,
-    require_plain,
-    slices,
-    stored,
-    structures_of,
-)
+from refloss.files.stored import Stored, contents_at, paths_of, slices, stored, structures_of
 from refloss.files.unlabelled import unlabelled
 
 
 def read(argument: str, path: Path, quantities: Sequence[Quantity] = ()) -> Contents:
     """Read an HDF5 file; see `refloss.files.formats.read`. An array is read when it is asked for."""
     where = f"{argument}: {path}"
-    with _opened(where, path) as file:
-        paths = _paths(where, file)
-        return contents_at(where, paths, quantities, lambda name: _Dataset(where, path, name))
+    need(where, "h5py", "hdf5")
+    with open_file(where, path):  # what is no file is not even shown to a process
+        reader = Isolated(where, path)
+    return contents_at(where, reader.paths(), quantities, lambda name: _Dataset(reader, name))
 
 
 def write(argument: str, path: Path, contents: Contents) -> None:
@@ -75,131 +69,109 @@ def write(argument: str, path: Path, contents: Contents) -> None:
             file.create_dataset(place, data=held)
 
 
-_FILTERS: Final = {1: LIMITS.ratio, 2: 1, 3: 1, 32000: 100}
-"""The filters that are read, each with its largest ratio: deflate, shuffle, fletcher32, and LZF, which writes 264 bytes
-as 3. What others there are (szip, nbit, scaleoffset, plugins) a library may lack, or lose digits by."""
+class Isolated:
+    """`refloss.files.hdf5_reader.Reader` in a process of its own, which starts with the first question."""
 
-_DAMAGE: Final = (KeyError, RuntimeError, TypeError, ValueError)
-"""What h5py raises at bytes that are no HDF5, beside OSError: UnicodeDecodeError is a ValueError."""
+    def __init__(self, where: str, path: Path) -> None:
+        self._where, self._path = where, path.absolute()
+        self._lock = threading.Lock()
+        self._process: _Process | None = None
+
+    def paths(self) -> list[str]:
+        """Return the paths of all that is no group."""
+        found: list[str] = self._ask("paths")[0]
+        return found
+
+    def header(self, name: str) -> tuple[tuple[int, ...], np.dtype[Any], int]:
+        """Return shape and type of an array, and the rows of a chunk."""
+        shape, dtype, rows = self._ask("header", name)[0]
+        return tuple(shape), np.dtype(dtype), rows
+
+    def part(self, name: str, rows: tuple[slice, ...]) -> NDArray[Any]:
+        """Return rows of an array."""
+        return self._ask("part", name, [rows[0].start, rows[0].stop] if rows else None)[1]
+
+    def _ask(self, *request: Any) -> tuple[Any, NDArray[Any]]:
+        with self._lock:
+            if self._process is None or not self._process.mine():
+                self._process = _Process(self._where, self._path)
+            answer = self._process.ask(request)
+            if isinstance(answer, int):
+                self._process = None  # the next question, about another array, may well have an answer
+                what = signal.Signals(-answer).name if answer < 0 else f"status {answer}"
+                name = f": {request[1]!r}" if len(request) > 1 else ""
+                raise InputError(
+                    f"{self._where}{name}: found content at which the HDF5 library ends the process that reads it "
+                    f"({what}), expected a whole file"
+                )
+            return answer
+
+
+class _Process:
+    """The process, and what goes to and fro; it ends when nobody refers to this any more."""
+
+    def __init__(self, where: str, path: Path) -> None:
+        command = [sys.executable, "-c", _CHILD, json.dumps(sys.path), where, str(path)]
+        self._popen = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        self._pid = os.getpid()
+        weakref.finalize(self, _end, self._popen)
+
+    def mine(self) -> bool:
+        """Whether this process started that one: after a fork, two would talk at the same time."""
+        return self._pid == os.getpid()
+
+    def ask(self, request: Sequence[Any]) -> tuple[Any, NDArray[Any]] | int:
+        """Return what the process found, with the elements of a part; or how the process ended."""
+        requests, answers = self._popen.stdin, self._popen.stdout
+        assert requests is not None
+        assert answers is not None
+        elements: NDArray[Any] = np.empty(0)
+        try:
+            requests.write(json.dumps(request).encode() + b"\n")
+            requests.flush()
+            line = answers.readline()
+            if line:
+                answer = json.loads(line)
+                if "refused" in answer:
+                    raise InputError(answer["refused"])
+                if request[0] == "part":
+                    shape, dtype = answer["found"]
+                    elements = np.empty(shape, dtype)
+                    view = elements.reshape(-1).view(np.uint8).data
+                    if elements.nbytes and answers.readinto(view) != len(view):  # type: ignore[attr-defined]
+                        return self._popen.wait()
+                return answer["found"], elements
+        except BrokenPipeError:
+            pass  # it has ended already: how, is told below
+        return self._popen.wait()
+
+
+_CHILD: Final = (
+    "import json, sys; sys.path[:] = json.loads(sys.argv[1]); from refloss.files.hdf5_reader import main; main()"
+)
+"""What the process runs: refloss from where this process has it."""
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    for stream in (process.stdin, process.stdout):
+        assert stream is not None
+        with suppress(OSError):
+            stream.close()
+    process.kill()
+    process.wait()
 
 
 class _Dataset(Stored):
-    """An array of a file, which is opened for as long as it is read."""
+    """An array of a file."""
 
-    def __init__(self, where: str, path: Path, name: str) -> None:
-        self._where, self._path, self._name = f"{where}: {name!r}", path, name
-        with self._dataset() as dataset:
-            self.shape, self.dtype = dataset.shape, require_plain(self._where, dataset.dtype)
-            _require_here(self._where, dataset)
-            chunks = dataset.chunks or ()
-            self._rows = chunks[0] if chunks else 1
+    def __init__(self, reader: Isolated, name: str) -> None:
+        self._reader, self._name = reader, name
+        self.shape, self.dtype, self._rows = reader.header(name)
 
     def parts(self) -> Iterator[NDArray[Any]]:
         """Yield runs of whole chunks."""
-        with self._dataset() as dataset:
-            for rows in slices(self.shape, self.dtype.itemsize, self._rows):
-                part = np.asarray(dataset[rows]) if dataset.dtype.isnative else dataset.astype(self.dtype)[rows]
-                require_booleans(self._where, part)
-                yield part
-
-    @contextmanager
-    def _dataset(self) -> Iterator[Any]:
-        with _opened(self._where, self._path) as file:
-            yield _looked_up(self._where, file, self._name)
-
-
-@contextmanager
-def _opened(where: str, path: Path) -> Iterator[Any]:
-    """Open a file to read, and answer for what h5py raises while it is."""
-    h5py = need(where, "h5py", "hdf5")
-    with open_file(where, path), _answered(where), h5py.File(path, "r", locking="best-effort") as file:
-        yield file
-
-
-@contextmanager
-def _answered(where: str) -> Iterator[None]:
-    try:
-        yield
-    except InputError:
-        raise
-    except (OSError, *_DAMAGE) as error:
-        if isinstance(error, OSError) and error.filename is not None:
-            raise
-        text = " ".join(str(error).split())[:200] or type(error).__name__
-        raise InputError(f"{where}: found no readable HDF5 ({text}), expected a whole file") from error
-
-
-def _paths(where: str, file: Any) -> list[str]:
-    """Return the paths of all that is no group: arrays, and what `_looked_up` will refuse."""
-    h5py = need(where, "h5py", "hdf5")
-
-    def address(item: Any) -> int:
-        return int(h5py.h5o.get_info(item.id).addr)  # by which an object is known whatever its name
-
-    found: list[str] = []
-    seen = {address(file)}
-    groups = [("", file, 0)]
-    while groups:
-        prefix, group, depth = groups.pop()
-        if depth > LIMITS.nesting:
-            raise InputError(f"{where}: {prefix!r}: found groups {depth} deep, expected at most {LIMITS.nesting}")
-        for name in group:
-            path = f"{prefix}{name}"
-            if len(found) + len(seen) > LIMITS.members:
-                raise InputError(f"{where}: found more than {LIMITS.members} arrays, expected fewer")
-            if type(group.get(name, getlink=True)) is not h5py.HardLink:
-                found.append(path)
-                continue
-            item = group[name]
-            # A group within itself would have no end, and one in many others may have too many paths.
-            if isinstance(item, h5py.Group) and address(item) not in seen:
-                seen.add(address(item))
-                groups.append((f"{path}/", item, depth + 1))
-            else:
-                found.append(path)
-    return sorted(found)
-
-
-def _looked_up(where: str, file: Any, path: str) -> Any:
-    """Return the dataset of a path, none of whose links leads elsewhere than to what it names."""
-    h5py = need(where, "h5py", "hdf5")
-    item = file
-    for name in path.split("/"):
-        link = item.get(name, getlink=True)
-        if type(link) is h5py.ExternalLink:
-            raise InputError(f"{where}: found a link out of the file, to {link.filename!r}, expected an array")
-        if type(link) is not h5py.HardLink:
-            raise InputError(f"{where}: found a symbolic link, to {getattr(link, 'path', None)!r}, expected an array")
-        item = item[name]
-    if not isinstance(item, h5py.Dataset):
-        again = " once more, which is elsewhere in the file" if isinstance(item, h5py.Group) else ""
-        raise InputError(f"{where}: found a {type(item).__name__.lower()}{again}, expected an array")
-    if item.shape is None:
-        raise InputError(f"{where}: found an empty dataset, without a shape, expected an array")
-    return item
-
-
-def _require_here(where: str, dataset: Any) -> None:
-    """Raise where the elements are not in this file, not readable without plugins, or more than there is."""
-    settings = dataset.id.get_create_plist()
-    if dataset.is_virtual:
-        raise InputError(f"{where}: found a virtual dataset, made of others, expected the numbers themselves")
-    if dataset.external:
-        raise InputError(f"{where}: found numbers in the file {dataset.external[0][0]!r}, expected them in this one")
-    filters = [settings.get_filter(i)[0] for i in range(settings.get_nfilters())]
-    for code in filters:
-        if code not in _FILTERS or filters.count(code) > 1:
-            twice = "twice " if filters.count(code) > 1 else ""
-            raise InputError(
-                f"{where}: found the filter {code} {twice}, expected none, or deflate, shuffle, fletcher32 or LZF: "
-                "h5repack -f NONE writes a file without"
-            )
-    size = min(dataset.id.get_storage_size(), dataset.file.id.get_filesize())
-    shape, ratio = dataset.shape, 1
-    if dataset.chunks is not None:
-        shape = padded(shape, dataset.chunks)
-        ratio = max(math.prod(_FILTERS[code] for code in filters), LIMITS.expanded_ratio)
-    require_covered(where, shape, dataset.dtype.itemsize, size, ratio)
+        for rows in slices(self.shape, self.dtype.itemsize, self._rows):
+            yield self._reader.part(self._name, rows)
 
 
 @contextmanager
