@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 import refloss
-from refloss.plotting import plot_alignment, plot_masks, plot_terms
-from refloss.plotting.data import COUNTS, MASKED_OUT, NOTHING, OUTSIDE, alignment_data, masks_data, terms_data
+from refloss.plotting import alignment_data, masks_data, plot_alignment, plot_masks, plot_terms, terms_data
+from refloss.plotting.masks import COUNTS, MASKED_OUT, NOTHING, OUTSIDE
 from refloss.results import AlignedResult
 
 STEP = 0.07

@@ -14,7 +14,8 @@ from pictured import generic, spectra
 import refloss
 from refloss import InputError
 from refloss.plotting import alignment_data, masks_data, pointwise_data, terms_data
-from refloss.plotting.data import ABSOLUTE, COUNTS, MASKED_OUT, NOTHING, OUTSIDE, RELATIVE, energy_limits
+from refloss.plotting.common import ABSOLUTE, RELATIVE, energy_limits
+from refloss.plotting.masks import COUNTS, MASKED_OUT, NOTHING, OUTSIDE
 
 DIGITS = {"rtol": 1e-12, "atol": 1e-12}
 """Sums of some 50 numbers of order 1, in another order: about 50 roundings of 1e-16."""

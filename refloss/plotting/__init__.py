@@ -12,21 +12,11 @@ sections 1 to 3, defines what is drawn.)
 
 from __future__ import annotations
 
-from refloss.plotting.alignment import plot_alignment
-from refloss.plotting.data import (
-    AlignmentData,
-    MasksData,
-    PointwiseData,
-    TermsData,
-    alignment_data,
-    masks_data,
-    pointwise_data,
-    terms_data,
-)
-from refloss.plotting.masks import plot_masks
-from refloss.plotting.pointwise import plot_pointwise
+from refloss.plotting.alignment import AlignmentData, alignment_data, plot_alignment
+from refloss.plotting.masks import MasksData, masks_data, plot_masks
+from refloss.plotting.pointwise import PointwiseData, plot_pointwise, pointwise_data
 from refloss.plotting.style import save
-from refloss.plotting.terms import plot_terms
+from refloss.plotting.terms import TermsData, plot_terms, terms_data
 
 __all__ = [
     "AlignmentData",

@@ -5,17 +5,172 @@ Energies in eV, densities of states in states/eV, cumulated densities in electro
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from refloss.plotting import style
-from refloss.plotting.data import AlignmentData, alignment_data, energy_limits
-from refloss.results import AlignedResult, Booleans, Floats
+from refloss.plotting.common import (
+    OBJECTIVES,
+    caption_of,
+    energies,
+    energy_limits,
+    integrated,
+    runs,
+    structure_number,
+    support,
+    unit_of,
+    within,
+)
+from refloss.results import AlignedResult, Booleans, Floats, Integers
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure, SubFigure
+
+
+@dataclass(frozen=True, eq=False)
+class AlignmentData:
+    """What `plot_alignment` draws of one structure.
+
+    Attributes
+    ----------
+    structure, structures : int
+        Which one of how many; counted from 0.
+    convention, caption : str
+        The convention's name; convention, value and reduction in words.
+    loss : float
+        This structure's share, `per_structure`.
+    energy : (N,)
+        Of the target's points, eV.
+    energy_label : str
+        The axis label, with its zero.
+    step : float
+        The energy step, eV.
+    target, aligned, residual : (N,)
+        States/eV; residual = aligned − target, also where the mask is false.
+    prediction_energy, prediction : (P,)
+        The unaligned prediction, at the energies of its layout (see `refloss.plotting.common`).
+    mask : (N,) bool
+        Where the target counts.
+    masked_out : (R, 2)
+        The first and last energy of each run of points that do not count, half a step beyond the points.
+    cumulative_target, cumulative_aligned : (N,)
+        Trapezoid integral from the first point, 0 there: of the density (states, that is electrons) or, where
+        the convention cumulates squares, of its square.
+    cumulative_label : str
+    shifts : (S,) int
+    objective : (S,)
+        At every shift; inf where it overflows.
+    objective_label : str
+    shift, runner_up, rival : int
+        In points; −1 where there is none.
+    rest : int
+        The shift of the unaligned prediction: E, or P.
+    padding : int
+        Zeros on both sides of the prediction.
+    in_padding : bool
+        Whether the target meets these zeros alone.
+    margin : float
+        objective(runner_up) − objective(shift); inf where there is no runner-up.
+    tied : bool
+    moved : int
+        rest − shift: how many points the alignment moves the prediction up.
+    support : (low, high)
+        The energies worth looking at: the stretch that holds most of the target's states.
+    """
+
+    structure: int
+    structures: int
+    convention: str
+    caption: str
+    loss: float
+    energy: Floats
+    energy_label: str
+    step: float
+    target: Floats
+    aligned: Floats
+    residual: Floats
+    prediction_energy: Floats
+    prediction: Floats
+    mask: Booleans
+    masked_out: Floats
+    cumulative_target: Floats
+    cumulative_aligned: Floats
+    cumulative_label: str
+    shifts: Integers
+    objective: Floats
+    objective_label: str
+    shift: int
+    runner_up: int
+    rival: int
+    rest: int
+    padding: int
+    in_padding: bool
+    margin: float
+    tied: bool
+    moved: int
+    support: tuple[float, float]
+
+    def left_out(self, low: float, high: float) -> float:
+        """Return which part of the target's states, 0 to 1, lies outside `low` to `high`; 0 if it has none."""
+        weight = np.abs(self.target)
+        total = float(weight.sum())
+        outside = (self.energy < low) | (self.energy > high)
+        return float(weight[outside].sum()) / total if total else 0.0
+
+
+def alignment_data(result: AlignedResult, b: int = 0) -> AlignmentData:
+    """Return what `plot_alignment` draws of structure `b`.
+
+    Raises
+    ------
+    InputError
+        `b` is not an integer from 0 to B − 1.
+    """
+    structures, points = result.targets.shape
+    b = structure_number(b, structures)
+    # The shift at which a prediction lies where its layout has it, and how far it begins below the target then.
+    rest, shift, width = result.padding or result.shifts - 1, int(result.shift[b]), result.predictions.shape[1]
+    before = rest - result.padding
+    energy, label = energies(result, 0, 0)
+    target, aligned, mask = result.targets[b], result.aligned[b], result.mask[b]
+    squares = result.convention.cumulated == "squares"
+    cumulated = [integrated(f**2 if squares else f, result.energy_step) for f in (target, aligned)]
+    return AlignmentData(
+        structure=b,
+        structures=structures,
+        convention=result.convention.name,
+        caption=caption_of(result),
+        loss=float(result.per_structure[b]),
+        energy=energy,
+        energy_label=label,
+        step=result.energy_step,
+        target=target,
+        aligned=aligned,
+        residual=aligned - target,
+        prediction_energy=energies(result, before, max(width - before - points, 0))[0][:width],
+        prediction=result.predictions[b],
+        mask=mask,
+        masked_out=runs(~mask, energy, result.energy_step),
+        cumulative_target=cumulated[0],
+        cumulative_aligned=cumulated[1],
+        cumulative_label="cumulated DOS²\n(states²/eV)" if squares else "cumulated DOS\n(electrons)",
+        shifts=np.arange(result.shifts, dtype=np.int64),
+        objective=result.landscape()[b],
+        objective_label=f"{OBJECTIVES[result.convention.objective]} ({unit_of(result)})",
+        shift=shift,
+        runner_up=int(result.runner_up[b]),
+        rival=int(result.rival().shift[b]),
+        rest=rest,
+        padding=result.padding,
+        in_padding=bool(result.in_padding[b]),
+        margin=float(result.margin[b]),
+        tied=bool(result.tied[b]),
+        moved=rest - shift,
+        support=support(energy, target if target.any() else aligned),
+    )
 
 
 def plot_alignment(
@@ -71,8 +226,8 @@ def plot_alignment(
         residual = canvas.add_subplot(grid[1, 0], sharex=density)
         cumulated = canvas.add_subplot(grid[2, 0], sharex=density)
         density.set_xlim(low, high)
-        shown = _within(data.energy, low, high)
-        _density(density, data, shown, _within(data.prediction_energy, low, high))
+        shown = within(data.energy, low, high)
+        _density(density, data, shown, within(data.prediction_energy, low, high))
         _residual(residual, data, shown)
         _cumulated(cumulated, data, shown)
         for panel in (density, residual):
@@ -110,15 +265,6 @@ def _ev(energy: float) -> str:
     return f"{energy:.6g} eV"
 
 
-def _within(energy: Floats, low: float, high: float) -> Booleans:
-    """Return which points to draw: those inside, and one beyond each end so that lines reach the frame."""
-    inside = (energy >= low) & (energy <= high)
-    drawn = inside.copy()
-    drawn[:-1] |= inside[1:]
-    drawn[1:] |= inside[:-1]
-    return drawn
-
-
 def _density(ax: Axes, data: AlignmentData, shown: Booleans, predicted: Booleans) -> None:
     ax.plot(data.energy[shown], data.target[shown], color=style.BLUE, lw=2.0, label="target")
     ax.plot(
@@ -136,13 +282,13 @@ def _density(ax: Axes, data: AlignmentData, shown: Booleans, predicted: Booleans
         zorder=1.5,
         **unaligned,
     )
-    _shade(ax, data.masked_out, label="does not count (masked out)")
+    style.shade(ax, data.masked_out, label="does not count (masked out)")
     ax.set_ylabel("DOS (states/eV)")
     ax.legend(loc="lower left", bbox_to_anchor=(0, 1.0), ncols=2)
 
 
 def _residual(ax: Axes, data: AlignmentData, shown: Booleans) -> None:
-    _shade(ax, data.masked_out)
+    style.shade(ax, data.masked_out)
     ax.axhline(0, color=style.INK, lw=0.6)
     ax.plot(data.energy[shown], data.residual[shown], color=style.INK, lw=1.0)
     scaled_to = shown & data.mask if (shown & data.mask).any() else shown
@@ -152,7 +298,7 @@ def _residual(ax: Axes, data: AlignmentData, shown: Booleans) -> None:
 
 
 def _cumulated(ax: Axes, data: AlignmentData, shown: Booleans) -> None:
-    _shade(ax, data.masked_out)
+    style.shade(ax, data.masked_out)
     energy = data.energy[shown]
     ax.plot(energy, data.cumulative_target[shown], color=style.BLUE, lw=2.0)
     ax.plot(energy, data.cumulative_aligned[shown], color=style.VERMILLION, lw=1.1)
@@ -165,27 +311,6 @@ def _cumulated(ax: Axes, data: AlignmentData, shown: Booleans) -> None:
             f"target {data.cumulative_target[last]:.5g}, aligned {data.cumulative_aligned[last]:.5g}"
         )
         ax.set_title(text, loc="left", pad=2, fontsize="small")
-
-
-def _shade(ax: Axes, runs: Floats, label: str | None = None) -> None:
-    """Shade and hatch the energies that do not count, over the whole height of `ax`."""
-    from matplotlib.collections import PolyCollection
-
-    low, high = runs.T
-    bottom, top = np.zeros_like(low), np.ones_like(low)
-    corners = np.array([[low, bottom], [low, top], [high, top], [high, bottom]])
-    shade = PolyCollection(
-        corners.transpose(2, 0, 1).tolist(),
-        transform=ax.get_xaxis_transform(),
-        facecolor=style.SHADE,
-        edgecolor="white",
-        hatch="////",
-        alpha=0.45,
-        lw=0,
-        zorder=0,
-        label=label if len(runs) else None,
-    )
-    ax.add_collection(shade, autolim=False)
 
 
 def _objective(ax: Axes, data: AlignmentData) -> None:

@@ -2,17 +2,88 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from refloss.plotting import style
-from refloss.plotting.data import COUNTS, MASKED_OUT, NOTHING, OUTSIDE, MasksData, energy_limits, masks_data
-from refloss.results import AlignedResult
+from refloss.plotting.common import caption_of, energies, energy_limits
+from refloss.results import AlignedResult, Booleans, Floats, Integers
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure, SubFigure
+
+
+@dataclass(frozen=True, eq=False)
+class MasksData:
+    """What `plot_masks` draws.
+
+    Attributes
+    ----------
+    kind : (B, N + 2 · extra) uint8
+        `NOTHING` (no prediction there), `OUTSIDE` (predicted, but outside the aligned window), `MASKED_OUT` or
+        `COUNTS`.
+    energy : (N + 2 · extra,)
+        Of the columns, eV; the target's own are columns extra to extra + N − 1.
+    energy_label : str
+    step : float
+        eV.
+    mask : (B, N) bool
+    windows : (B, 2)
+        The first and last energy of each prediction once it is aligned, eV.
+    shift : (B,) int
+    tied : (B,) bool
+    extra : int
+        How far predictions can reach beyond the target, points; E for `masked_dos`.
+    shifts : int
+        S.
+    caption : str
+    """
+
+    kind: NDArray[np.uint8]
+    energy: Floats
+    energy_label: str
+    step: float
+    mask: Booleans
+    windows: Floats
+    shift: Integers
+    tied: Booleans
+    extra: int
+    shifts: int
+    caption: str
+
+
+NOTHING, OUTSIDE, MASKED_OUT, COUNTS = range(4)
+"""The kinds of `MasksData`."""
+
+
+def masks_data(result: AlignedResult) -> MasksData:
+    """Return what `plot_masks` draws."""
+    points = result.targets.shape[1]
+    extra = max(result.shifts - 1 - result.padding, 0)
+    energy, label = energies(result, extra, extra)
+    column = np.arange(points + 2 * extra) - extra  # the target's point at each column
+    first = result.padding - result.shift
+    last = first + result.predictions.shape[1] - 1
+    inside = (column >= first[:, None]) & (column <= last[:, None])
+    kind = np.where(inside, np.uint8(OUTSIDE), np.uint8(NOTHING))
+    kind[:, extra : extra + points] = np.where(result.mask, np.uint8(COUNTS), np.uint8(MASKED_OUT))
+    return MasksData(
+        kind=kind,
+        energy=energy,
+        energy_label=label,
+        step=result.energy_step,
+        mask=result.mask,
+        windows=np.stack([energy[extra + first], energy[extra + last]], axis=1),
+        shift=result.shift,
+        tied=result.tied,
+        extra=extra,
+        shifts=result.shifts,
+        caption=caption_of(result),
+    )
 
 
 def plot_masks(

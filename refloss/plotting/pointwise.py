@@ -2,16 +2,52 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from refloss.arrays import finite_number
 from refloss.plotting import style
-from refloss.plotting.data import PointwiseData, pointwise_data
+from refloss.results import Floats
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure, SubFigure
+
+
+@dataclass(frozen=True, eq=False)
+class PointwiseData:
+    """What `plot_pointwise` draws: each of mse, mae and huber, and its derivative, over `residual`; all (M,)."""
+
+    delta: float
+    residual: Floats
+    loss: dict[str, Floats]
+    derivative: dict[str, Floats]
+
+
+def pointwise_data(delta: float = 1.0) -> PointwiseData:
+    """Return what `plot_pointwise` draws: residuals from −2.5 δ to 2.5 δ, with −δ, 0 and δ among them.
+
+    Raises
+    ------
+    InputError
+        `delta` is not a finite number > 0.
+    """
+    import refloss
+
+    delta = finite_number("delta", delta, positive=True)
+    residual = delta * (np.arange(-250, 251) / 100)
+    results = {
+        name: getattr(refloss, name)(residual, np.zeros_like(residual), reduction="none", grad=True, **options)
+        for name, options in {"mse": {}, "mae": {}, "huber": {"delta": delta}}.items()
+    }
+    return PointwiseData(
+        delta,
+        residual,
+        {name: result.value for name, result in results.items()},
+        {name: result.grad for name, result in results.items()},
+    )
 
 
 def plot_pointwise(delta: float = 1.0, *, fig: Figure | SubFigure | None = None) -> Figure:

@@ -8,7 +8,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
 
+import numpy as np
+
 from refloss.files.output import replacing
+from refloss.results import Floats
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -58,6 +61,27 @@ def say(ax: Axes, text: str) -> Text:
     """Write across `ax` why there is nothing, or nothing valid, to see."""
     box = {"boxstyle": "round,pad=0.5", "facecolor": "white", "edgecolor": VERMILLION}
     return ax.text(0.5, 0.5, text, transform=ax.transAxes, ha="center", va="center", weight="bold", bbox=box, zorder=9)
+
+
+def shade(ax: Axes, runs: Floats, label: str | None = None) -> None:
+    """Shade and hatch the energies that do not count, over the whole height of `ax`."""
+    from matplotlib.collections import PolyCollection
+
+    low, high = runs.T
+    bottom, top = np.zeros_like(low), np.ones_like(low)
+    corners = np.array([[low, bottom], [low, top], [high, top], [high, bottom]])
+    shade = PolyCollection(
+        corners.transpose(2, 0, 1).tolist(),
+        transform=ax.get_xaxis_transform(),
+        facecolor=SHADE,
+        edgecolor="white",
+        hatch="////",
+        alpha=0.45,
+        lw=0,
+        zorder=0,
+        label=label if len(runs) else None,
+    )
+    ax.add_collection(shade, autolim=False)
 
 
 def save(fig: Figure, path: str | os.PathLike[str]) -> None:

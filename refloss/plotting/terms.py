@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -9,12 +10,53 @@ import numpy as np
 from refloss.arrays import whole_number
 from refloss.errors import InputError
 from refloss.plotting import style
-from refloss.plotting.data import TermsData, terms_data
-from refloss.results import AlignedResult
+from refloss.plotting.common import caption_of, unit_of
+from refloss.results import AlignedResult, Floats, Integers
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+
+
+@dataclass(frozen=True, eq=False)
+class TermsData:
+    """What `plot_terms` draws of T terms; structures are sorted, the worst first.
+
+    Attributes
+    ----------
+    order : (B,) int
+        The structures' numbers.
+    labels : tuple of str, T
+    contributions : (T, B)
+        Weighted; they add up to `total`. In `unit`, the weights carrying what their terms differ by.
+    bottoms : (T, B)
+        Where each bar begins: what adds to the loss is stacked upwards from 0, what takes from it downwards.
+    total : (B,)
+    unit, caption : str
+    """
+
+    order: Integers
+    labels: tuple[str, ...]
+    contributions: Floats
+    bottoms: Floats
+    total: Floats
+    unit: str
+    caption: str
+
+
+def terms_data(result: AlignedResult) -> TermsData:
+    """Return what `plot_terms` draws."""
+    terms, total = result.terms, result.per_structure
+    bars = {"D: density": terms.dos}
+    if result.convention.front_tail:
+        bars["F: front tail"] = terms.front_tail
+    bars[f"{result.grad_weight:g} · G: gradient"] = result.grad_weight * terms.unmasked_gradient
+    bars[f"{result.int_weight:g} · C: cumulated"] = result.int_weight * terms.cumulative
+    order = np.argsort(-total, kind="stable")
+    contributions = np.stack(list(bars.values()))[:, order]
+    up, down = np.maximum(contributions, 0.0), np.minimum(contributions, 0.0)
+    below = np.where(contributions < 0, np.cumsum(down, axis=0) - down, np.cumsum(up, axis=0) - up)
+    return TermsData(order, tuple(bars), contributions, below, total[order], unit_of(result), caption_of(result))
 
 
 def plot_terms(result: AlignedResult, *, most: int = 40, ax: Axes | None = None) -> Figure:
