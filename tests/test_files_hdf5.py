@@ -318,6 +318,53 @@ def test_a_crash_is_named_and_what_else_the_file_holds_is_read(tmp_path: Path, m
     np.testing.assert_array_equal(found["c"]["values"], MASK)
 
 
+def interrupt(*_: Any) -> None:
+    raise KeyboardInterrupt
+
+
+ENDLESS = """
+import json, sys
+sys.path[:] = json.loads(sys.argv[1])
+from refloss.files import hdf5_reader
+def endless(self, name, rows):
+    while True:
+        pass
+hdf5_reader.SECONDS = 0.1
+hdf5_reader.Reader.part = endless
+hdf5_reader.main()
+"""
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no such signal")
+def test_a_file_at_which_the_library_never_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("refloss.files.hdf5._CHILD", ENDLESS)
+    found = read(made(tmp_path / "a.h5", lambda file: file.update({"a": ENERGY}))).data
+    with pytest.raises(InputError, match=r"'a': found content at which the HDF5 library ends .*\(SIGPROF\)"):
+        found["a"]["values"]
+
+
+def test_after_ctrl_c_the_next_answer_is_to_the_next_question(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An interrupt while the elements come: what is left of them must not be taken for another array's."""
+    found = read(made(tmp_path / "a.h5", lambda file: file.update({"a": DOS, "b": -DOS}))).data
+    parts = found["a"].stored("values").parts()
+    with monkeypatch.context() as patch:
+        patch.setattr("refloss.files.hdf5.json.loads", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            next(parts)
+    np.testing.assert_array_equal(found["b"]["values"], -DOS)
+    np.testing.assert_array_equal(found["a"]["values"], DOS)
+
+
+def test_nothing_of_the_working_directory_is_imported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Data come with scripts beside them: a json.py is to be no part of this program."""
+    path = made(tmp_path / "a.h5", lambda file: file.update({"a": ENERGY}))
+    for name in ("json", "signal", "refloss"):
+        (tmp_path / f"{name}.py").write_text("open('here', 'w')")
+    monkeypatch.chdir(tmp_path)
+    np.testing.assert_array_equal(read(path).data["a"]["values"], ENERGY)
+    assert not (tmp_path / "here").exists()
+
+
 def test_no_process_is_left_when_nobody_reads_any_more(tmp_path: Path) -> None:
     found = read(made(tmp_path / "a.h5", lambda file: file.update({"a": ENERGY})))
     process = found.data["a"].stored("values")._reader._process._popen

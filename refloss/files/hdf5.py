@@ -93,17 +93,22 @@ class Isolated:
 
     def _ask(self, *request: Any) -> tuple[Any, NDArray[Any]]:
         with self._lock:
-            if self._process is None or not self._process.mine():
-                self._process = _Process(self._where, self._path)
-            answer = self._process.ask(request)
+            process, self._process = self._process, None
+            if process is None or not process.mine():
+                process = _Process(self._where, self._path)
+            answer = process.ask(request)
+            # Only one that has said all it had to say is asked again: after Ctrl-C, the rest would be taken for an
+            # answer to the next question; and of a crash, that question, about another array, may well have one.
             if isinstance(answer, int):
-                self._process = None  # the next question, about another array, may well have an answer
                 what = signal.Signals(-answer).name if answer < 0 else f"status {answer}"
                 name = f": {request[1]!r}" if len(request) > 1 else ""
                 raise InputError(
                     f"{self._where}{name}: found content at which the HDF5 library ends the process that reads it "
                     f"({what}), expected a whole file"
                 )
+            self._process = process
+            if isinstance(answer, str):
+                raise InputError(answer)
             return answer
 
 
@@ -111,7 +116,7 @@ class _Process:
     """The process, and what goes to and fro; it ends when nobody refers to this any more."""
 
     def __init__(self, where: str, path: Path) -> None:
-        command = [sys.executable, "-c", _CHILD, json.dumps(sys.path), where, str(path)]
+        command = [sys.executable, "-I", "-c", _CHILD, json.dumps(sys.path), where, str(path)]
         self._popen = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
         self._pid = os.getpid()
         weakref.finalize(self, _end, self._popen)
@@ -120,8 +125,8 @@ class _Process:
         """Whether this process started that one: after a fork, two would talk at the same time."""
         return self._pid == os.getpid()
 
-    def ask(self, request: Sequence[Any]) -> tuple[Any, NDArray[Any]] | int:
-        """Return what the process found, with the elements of a part; or how the process ended."""
+    def ask(self, request: Sequence[Any]) -> tuple[Any, NDArray[Any]] | str | int:
+        """Return what the process found, with the elements of a part; why it refused; or how the process ended."""
         requests, answers = self._popen.stdin, self._popen.stdout
         assert requests is not None
         assert answers is not None
@@ -133,7 +138,7 @@ class _Process:
             if line:
                 answer = json.loads(line)
                 if "refused" in answer:
-                    raise InputError(answer["refused"])
+                    return str(answer["refused"])
                 if request[0] == "part":
                     shape, dtype = answer["found"]
                     elements = np.empty(shape, dtype)
@@ -149,7 +154,7 @@ class _Process:
 _CHILD: Final = (
     "import json, sys; sys.path[:] = json.loads(sys.argv[1]); from refloss.files.hdf5_reader import main; main()"
 )
-"""What the process runs: refloss from where this process has it."""
+"""What the process runs: refloss from where this process has it; -I, or else it would import json from anywhere."""
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:

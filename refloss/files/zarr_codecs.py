@@ -133,8 +133,11 @@ class Pipeline:
 
 def _deflate(where: str, content: bytes, size: int) -> bytes:
     decoder = zlib.decompressobj(zlib.MAX_WBITS | 32)  # gzip's header, or zlib's
-    # max_length 0 would mean any, and one byte more tells what is too long.
-    return _ended(where, decoder.decompress(content, size + 1), decoder, size)
+    try:
+        # max_length 0 would mean any, and one byte more tells what is too long.
+        return _ended(where, decoder.decompress(content, size + 1), decoder, size)
+    except zlib.error as error:
+        raise InputError(f"{where}: found damaged content ({error}), expected a deflate stream") from error
 
 
 def _bzip2(where: str, content: bytes, size: int) -> bytes:
