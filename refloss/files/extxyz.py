@@ -10,7 +10,7 @@ themselves column after column, as in ASE.
 Without quantities to look for, the names are those of metatrain's predictions: ``forces`` and ``virial`` (or
 ``stress``, where there is no virial) hold the gradients of ``energy``, ``forces[NAME]`` and ``virial[NAME]`` those of
 ``NAME``, and ``NAME_positions_gradients`` and ``NAME_strain_gradients`` those of either. Lengths are in Å, all else is
-in the file's units. (docs/files.md)
+in the file's units. (docs/extxyz.md)
 """
 
 from __future__ import annotations
@@ -18,7 +18,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
-from fractions import Fraction
 from pathlib import Path
 from typing import Any, Literal
 
@@ -27,6 +26,7 @@ from numpy.typing import NDArray
 
 from refloss.errors import InputError, did_you_mean
 from refloss.files import Contents, GradientSource, Quantity, Structures
+from refloss.files.cells import volume
 from refloss.files.output import replacing
 from refloss.files.unlabelled import unlabelled
 from refloss.files.xyz_frames import Frame, frames
@@ -302,9 +302,8 @@ def _symmetric(where: str, stress: Floats) -> Floats:
 
 
 def _volume(where: str, cell: Floats, stress: Floats) -> float:
-    """Return the cell's volume in Å³, rounded once."""
-    (a, b, c), (d, e, f), (g, h, i) = ([Fraction(x) for x in row] for row in cell.tolist())
-    volume = float(abs(a * (e * i - f * h) - b * (d * i - f * g) + c * (d * h - e * g)))
-    if volume == 0.0 and not np.isnan(stress).all():
+    """Return the cell's volume in Å³; raise where there is none and a stress."""
+    found = volume(cell)
+    if found == 0.0 and not np.isnan(stress).all():
         raise InputError(f"{where}: found a stress in a structure without a cell, expected a cell, or a virial")
-    return volume
+    return found

@@ -7,7 +7,7 @@ each of several, in the order of the file, or of their numbers where all names a
 
 Eigenvalues in eV have the shape (k-points, bands), (2, k-points, bands) with two spins, or (bands,) with one k-point;
 in JSON, k-points may have different numbers of bands. Weights have the shape (k-points,) or (2, k-points). See
-`refloss.spectra.spectrum`. (docs/files.md)
+`refloss.spectra.spectrum`. (docs/extxyz.md)
 """
 
 from __future__ import annotations

@@ -237,7 +237,7 @@ def _cell(where: str, info: dict[str, str], twice: set[str]) -> tuple[Floats, Bo
             raise InputError(f"{where}: Lattice: found {shown(info['Lattice'])}, expected nine finite numbers")
     if "pbc" in info:
         periodic = _value(where, "pbc", info, twice)
-        if not isinstance(periodic, np.ndarray) or periodic.shape != (3,) or not np.isin(periodic, (0, 1)).all():
+        if not isinstance(periodic, np.ndarray) or periodic.shape != (3,) or not {0, 1}.issuperset(periodic.tolist()):
             raise InputError(f"{where}: pbc: found {shown(info['pbc'])}, expected three of T and F")
     for key in ("Lattice", "pbc"):
         info.pop(key, None)
