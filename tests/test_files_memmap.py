@@ -8,6 +8,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Callable
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,14 @@ def normal(*shape: int) -> np.ndarray:
 
 POSITIONS, CELLS, ENERGY = normal(TOTAL, 3), normal(COUNT, 3, 3), normal(COUNT, 1)
 FORCES, STRESS, DOS, CHARGES = normal(TOTAL, 3, 1), normal(COUNT, 3, 3, 1), normal(COUNT, 7), normal(TOTAL, 3)
-STRAIN = STRESS.astype(float) * np.abs(np.linalg.det(CELLS.astype(float))).reshape(-1, 1, 1, 1)
+
+
+def exact_volume(cell: np.ndarray) -> float:
+    (a, b, c), (d, e, f), (g, h, i) = ([Fraction(x) for x in row] for row in cell.tolist())
+    return float(abs(a * e * i + b * f * g + c * d * h - c * e * g - b * d * i - a * f * h))
+
+
+STRAIN = STRESS.astype(float) * np.array([exact_volume(cell) for cell in CELLS]).reshape(-1, 1, 1, 1)
 
 
 def folder(path: Path, **files: Any) -> Path:
@@ -155,6 +163,13 @@ assert grown < 64 << 10, grown  # in KiB: numbers of atoms, and the atomic numbe
     subprocess.run([sys.executable, "-c", program], check=True)
 
 
+def test_gradients_are_the_same_in_parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("refloss.files.stored.PART", 80)  # two structures at a time, six atoms
+    energy = memmap.read("targets", folder(tmp_path / "a")).data["energy"]
+    np.testing.assert_array_equal(energy["strain"], STRAIN)
+    np.testing.assert_array_equal(energy["positions"], -FORCES)
+
+
 @pytest.mark.parametrize("strained", [True, False])
 def test_written_and_read_again(tmp_path: Path, strained: bool) -> None:
     structures = Structures(
@@ -206,6 +221,7 @@ def swapped(array: np.ndarray) -> np.ndarray:
         ({"x.bin": POSITIONS[:9]}, r"'x\.bin': found 108 bytes, expected 120: shape \(10, 3\) of float32"),
         ({"x.bin": POSITIONS.astype(float)}, r"'x\.bin': found 240 bytes, expected 120"),
         ({"c.bin": CELLS[:3]}, r"'c\.bin': found 108 bytes, expected 144"),
+        ({"c.bin": CELLS * np.float32("inf")}, r"'c\.bin': found a cell of structure 0 that is not finite"),
     ],
 )
 def test_folders_that_contradict_themselves(tmp_path: Path, files: dict[str, Any], message: str) -> None:
@@ -224,8 +240,9 @@ def test_links_out_of_the_folder(tmp_path: Path) -> None:
 
 def test_gradients_of_the_wrong_size(tmp_path: Path) -> None:
     """What metatrain would not have written so is data of its own; what the quantities name must fit."""
-    path = folder(tmp_path / "a", **{"energy_forces.bin": FORCES[:8], "c.bin": None})
-    assert sorted(memmap.read("targets", path).data) == ["energy", "energy_forces", "mtt::dos", "q"]
+    vectors = {"mtt::dos_forces.bin": FORCES}  # of what is no energy
+    path = folder(tmp_path / "a", **{"energy_forces.bin": FORCES[:8], "c.bin": None}, **vectors)
+    assert sorted(memmap.read("targets", path).data) == ["energy", "energy_forces", "mtt::dos", "mtt::dos_forces", "q"]
     gradients = {
         "positions": GradientSource("forces", "energy_forces"),
         "strain": GradientSource("stress", "energy_stress"),

@@ -83,6 +83,14 @@ def whole_structures(where: str, structures: Structures | None) -> tuple[Structu
     return structures, types, structures.positions
 
 
+def require_finite_cells(where: str, cells: NDArray[Any]) -> None:
+    """Raise where a cell is not finite: nothing has a volume then."""
+    finite = np.isfinite(cells).all(axis=(1, 2))
+    if not finite.all():
+        wrong = int(np.argmin(finite))
+        raise InputError(f"{where}: found a cell of structure {wrong} that is not finite, expected three vectors")
+
+
 _OWN_AXES: Final[Mapping[str, tuple[int, ...]]] = {"positions": (3,), "strain": (3, 3)}
 """The axes that a gradient has before those of the values."""
 

@@ -32,7 +32,8 @@ from numpy.typing import NDArray
 from refloss.errors import InputError
 from refloss.files import Contents, GradientSource, Quantity, Structures
 from refloss.files.bounded import map_array, map_raw, system_answered
-from refloss.files.labelling import whole_structures
+from refloss.files.cells import volumes
+from refloss.files.labelling import require_finite_cells, whole_structures
 from refloss.files.output import replacing_folder
 from refloss.files.stored import Entry, Held, Stored, stored
 from refloss.files.unlabelled import unlabelled
@@ -62,7 +63,7 @@ def read(argument: str, path: Path, quantities: Sequence[Quantity] = ()) -> Cont
     data = {}
     rest = dict.fromkeys(key for key in folder.sizes if key not in _STRUCTURES)
     for quantity in quantities:
-        for key in (quantity.key, *(source.key for source in quantity.gradients.values())):
+        for key in (quantity.name, quantity.key, *(source.key for source in quantity.gradients.values())):
             rest.pop(key, None)
         if quantity.key in folder.sizes:
             data[quantity.name] = folder.entry(quantity)
@@ -169,6 +170,8 @@ class _Folder:
                 "with the other byte order do not say so)"
             )
         cells = self._cells() if "c" in self.sizes else None
+        if cells is not None:
+            require_finite_cells(f"{self._where}: 'c.bin'", cells)
         return Structures(self.num_atoms, types, self._mapped("x", np.float32, (self.atoms_count, 3)), cells)
 
     def entry(self, quantity: Quantity) -> Entry:
@@ -207,14 +210,14 @@ class _Folder:
 
     def _values(self, quantity: Quantity) -> Stored:
         """Return the values; their shape is what the quantity says, and where it does not, the only one that fits."""
-        numbers, left = divmod(self.sizes[quantity.key], 4)
+        numbers = self.sizes[quantity.key] // 4
         kinds = (False, True) if quantity.per_atom is None else (quantity.per_atom,)
         shapes: dict[tuple[int, ...], str] = {}
         for per_atom in kinds:
             rows = self.atoms_count if per_atom else self.structures_count
             row = (numbers // rows,) if quantity.row is None else quantity.row
             shapes.setdefault((rows, *row), "atoms" if per_atom else "structures")
-        fitting = [shape for shape in shapes if math.prod(shape) == numbers and not left and numbers]
+        fitting = [shape for shape in shapes if math.prod(shape) == numbers > 0]
         if len(fitting) == 1:
             return Held(self._mapped(quantity.key, np.float32, fitting[0]))
         where = f"{self._where}: '{quantity.key}.bin'"
@@ -232,8 +235,7 @@ class _Folder:
         if source.kind == "stress":
             if "c" not in self.sizes:
                 raise InputError(f"{self._where}: found {source.key!r}, a stress, and no cells, expected c.bin")
-            volumes = np.abs(np.linalg.det(self._cells().astype(np.float64))).reshape(-1, 1, 1, 1)
-            return _Gradient(array, np.multiply, volumes)
+            return _Gradient(array, np.multiply, volumes(self._cells()).reshape(-1, 1, 1, 1))
         return array if source.kind == "gradient" else _Gradient(array, np.multiply, _MINUS)
 
 
@@ -264,16 +266,16 @@ def _files(where: str, name: str, entry: Mapping[str, Any], structures: Structur
                 f"strain of an energy, shape {(atoms, 3)} or {(count, 3, 3)}"
             )
         operation: np.ufunc = np.multiply
-        factor = _MINUS
+        factor: NDArray[Any] = _MINUS
         if key == "strain":
             cells = np.zeros((count, 3, 3)) if structures.cells is None else structures.cells.astype(np.float64)
-            volumes = np.abs(np.linalg.det(cells))
-            if not volumes.all():
-                first = int(np.argmin(volumes))
+            sizes = volumes(cells)
+            if not sizes.all():
+                first = int(np.argmin(sizes))
                 raise InputError(
                     f"{where}, {key}: found structure {first} without a volume, expected one: stresses are written"
                 )
-            operation, factor = np.divide, volumes.reshape(-1, *(1,) * (len(array.shape) - 1))
+            operation, factor = np.divide, sizes.reshape(-1, *(1,) * (len(array.shape) - 1))
         yield f"{name}{_WRITTEN[key][1]}", _Gradient(array, operation, factor)
 
 
