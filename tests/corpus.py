@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from refloss.demo import OPTIONS as DEMO_OPTIONS
-from refloss.files import Contents, Quantity, Structures, formats
+from refloss.files import Contents, GradientSource, Quantity, Structures, formats
 
 Rng = np.random.Generator
 Good = dict[str, bytes]
@@ -110,12 +110,14 @@ def _mts_of_metatensor(rng: Rng, path: Path) -> None:
 def _xyz_of_ase(rng: Rng, path: Path) -> None:
     ase, ase_io = importlib.import_module("ase"), importlib.import_module("ase.io")
     frames = []
+    periodic = rng.random() < 0.7
     for _ in range(int(rng.integers(1, 4))):
         count = int(rng.integers(1, 4))
         frame = ase.Atoms(numbers=rng.choice([1, 8], count), positions=rng.normal(size=(count, 3)))
-        if rng.random() < 0.7:
+        if periodic:
             frame.cell, frame.pbc = 5 * np.eye(3), True
-            frame.info["stress"] = rng.normal(size=(3, 3))
+            stress = rng.normal(size=(3, 3))
+            frame.info["stress"] = stress + stress.T
         frame.info["energy"] = float(rng.normal())
         frame.info["dos"] = rng.uniform(size=POINTS)
         frame.info["dos_mask"] = rng.random(POINTS) < 0.5
@@ -138,15 +140,21 @@ def _hdf5_of_h5py(rng: Rng, path: Path) -> None:
 
 
 def _zarr_of_zarr(rng: Rng, path: Path) -> None:
-    zarr = importlib.import_module("zarr")
+    zarr, codecs = importlib.import_module("zarr"), importlib.import_module("zarr.codecs")
+    numcodecs = importlib.import_module("numcodecs")
     version = int(rng.choice([2, 3]))
+    packings = {
+        2: (None, numcodecs.Blosc("lz4"), numcodecs.Blosc("zstd", shuffle=2), numcodecs.LZ4(), numcodecs.GZip()),
+        3: (None, codecs.BloscCodec(cname="lz4"), codecs.BloscCodec(cname="blosclz"), codecs.GzipCodec(), "auto"),
+    }[version]
     root = zarr.open_group(str(path), mode="w", zarr_format=version)
     for key, array in _arrays(rng).items():
         name = key if "/" in key else f"{key}/values"
         chunks = tuple(max(1, n // 2) for n in array.shape)
-        packed: dict[str, Any] = {} if rng.random() < 0.5 else {"compressors": None}
-        stored = root.create_array(name, shape=array.shape, dtype=array.dtype, chunks=chunks, **packed)
-        stored[...] = array
+        options: dict[str, Any] = {"chunks": chunks, "compressors": packings[int(rng.integers(len(packings)))]}
+        if version == 3 and rng.random() < 0.3:
+            options["shards"] = tuple(2 * n for n in chunks)
+        root.create_array(name, shape=array.shape, dtype=array.dtype, **options)[...] = array
 
 
 def _options(rng: Rng, path: Path) -> None:
@@ -168,7 +176,15 @@ OPTIONS = (
     "loss: " + "[" * 60 + "]" * 60 + "\n",
 )
 
-NAMED = tuple(Quantity(name, name, row=row) for name, row in (("energy", (1,)), ("mtt::dos", (POINTS,))))
+_GRADIENTS = {
+    "positions": GradientSource("forces", "energy_forces"),
+    "strain": GradientSource("stress", "energy_stress"),
+}
+NAMED = (
+    Quantity("energy", "energy", per_atom=False, row=(1,), gradients=_GRADIENTS),
+    *(Quantity(name, name, per_atom=False, row=(POINTS,)) for name in ("mtt::dos", "mtt::dos_mask")),
+)
+"""What options would say of the targets, for files that do not."""
 
 KINDS = {
     "npz": Kind(".npz", (ours, _npz_of_numpy)),
