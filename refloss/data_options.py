@@ -254,27 +254,21 @@ def _source(
     `energies` is whether it can be an energy, with gradients; extra data are plain numbers.
     """
     file = _file(place, systems, problems)
-    if isinstance(place.value, str):
-        keys: dict[str, Place] = {}
-    else:
-        keys = place.mapping("a file name or a mapping", problems, any_keys=True)
-        if not keys:
+    key: str | None = None
+    per_atom: bool | None = False
+    row: tuple[int, ...] | None = (1,)
+    if not isinstance(place.value, str):
+        if not isinstance(place.value, Mapping):
             return None
-    key = _text(place, "key", problems) if keys else None
-    subtargets = place.child("num_subtargets", problems) if keys else None
-    count = 1 if subtargets is None or subtargets.value is None else subtargets.value
-    if not isinstance(count, int) or isinstance(count, bool) or count < 1:
-        assert subtargets is not None
-        problems.add(subtargets.mark, f"{subtargets.path}: {found(count)}, expected an integer ≥ 1")
-        count = 1
-    per_atom, row = (_per_atom(place, problems), _row(place, count, problems)) if keys else (False, (1,))
+        key, per_atom = _text(place, "key", problems), _per_atom(place, problems)
+        row = _row(place, _count(place, problems), problems)
     energy_like, asked = asked_gradients(name, place, problems) if energies else (False, {})
     gradients: dict[str, GradientSource] = {}
     elsewhere: dict[str, tuple[GradientSource, File]] = {}
     # Only one energy a structure has gradients; metatrain reads any other target as plain numbers.
     if energy_like and not per_atom and row == (1,) and file is not None:
         for gradient, kind in asked.items():
-            within = place.child(kind, problems) if keys else None
+            within = place.child(kind, problems) if isinstance(place.value, Mapping) else None
             source, own = _gradient(kind, within, file, problems)
             if own is not None and own.place.value != file.place.value:
                 elsewhere[gradient] = source, own
@@ -335,6 +329,16 @@ def _text(place: Place, key: str, problems: Problems) -> str | None:
     if not isinstance(within.value, str):
         problems.add(within.mark, f"{within.path}: {found(within.value)}, expected a string")
         return None
+    return within.value
+
+
+def _count(place: Place, problems: Problems) -> int:
+    within = place.child("num_subtargets", problems)
+    if within is None or within.value is None:
+        return 1
+    if not isinstance(within.value, int) or isinstance(within.value, bool) or within.value < 1:
+        problems.add(within.mark, f"{within.path}: {found(within.value)}, expected an integer ≥ 1")
+        return 1
     return within.value
 
 

@@ -24,8 +24,10 @@ ATOMS = (2, 1, 3, 1, 1, 2, 1, 4, 1, 1, 2)
 
 FIRST = np.cumsum((0, *ATOMS))
 TYPES = RNG.integers(1, 90, FIRST[-1])
+TYPES[:2] = 7, 8  # the first file has its blocks in no order
 POSITIONS = RNG.normal(size=(FIRST[-1], 3))
 CELLS = RNG.normal(size=(len(ATOMS), 3, 3))
+CELLS[5, 1:] = 0.0  # a chain along one vector
 ENERGY = RNG.normal(size=(len(ATOMS), 1))
 FORCES = RNG.normal(size=(FIRST[-1], 3, 1))
 CHARGES = RNG.normal(size=(FIRST[-1], 2)).astype(np.float32)
@@ -170,7 +172,7 @@ def test_written_and_read_again(tmp_path: Path) -> None:
         samples = np.load(io.BytesIO(one.read("blocks/0/gradients/positions/samples.npy")))
         assert samples.tolist() == [(0, 5, 0), (0, 5, 1)]  # its own rows, the data set's structure
         pbc = np.load(io.BytesIO(zipfile.ZipFile(io.BytesIO(archive.read("5/system.mta"))).read("pbc.npy")))
-        assert pbc.tolist() == [True, True, True]
+        assert pbc.tolist() == [True, False, False]
 
 
 def rows(numbers: list[int], values: Any) -> TensorMap:
@@ -194,6 +196,10 @@ def test_rows_go_to_the_structures_that_their_numbers_name(tmp_path: Path, numbe
     assert back.structures is not None
     assert back.structures.cells is not None
     assert not back.structures.cells.any()
+    with zipfile.ZipFile(tmp_path / "a.zip") as archive:
+        for i in range(3):
+            one = zipfile.ZipFile(io.BytesIO(np.load(io.BytesIO(archive.read(f"{i}/a.mts"))).tobytes()))
+            assert np.load(io.BytesIO(one.read("blocks/0/samples.npy"))).tolist() == [(i,)]
     (block,) = back.data["a"].blocks()
     assert block.values.ravel().tolist() == [0.0, 10.0, 20.0]  # the k-th smallest number is the k-th structure's
     first = block.gradient("by")
@@ -218,6 +224,7 @@ def test_rows_go_to_the_structures_that_their_numbers_name(tmp_path: Path, numbe
         ({"4/system.mta": nested({"types.npy": TYPES[:1]})}, r"'4/system\.mta': found no member 'positions\.npy'"),
         ({"4/system.mta": nested(system(4) | {"types.npy": TYPES[:2]})}, r"'positions\.npy': found shape \(1, 3\) .*2"),
         ({"4/system.mta": nested(system(4) | {"types.npy": CELLS[0]})}, r"'types\.npy': found shape .* integers of"),
+        ({"4/system.mta": nested(system(4) | {"cell.npy": CELLS[0] * np.inf})}, r"of structure 4 that is not finite"),
         (
             {"4/system.mta": nested(system(4) | {"cell.npy": CELLS[0, 0]})},
             r"'cell\.npy': found shape \(3,\) of float64",

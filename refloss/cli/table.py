@@ -54,7 +54,7 @@ def print_summary(summary: Summary, out: Console) -> None:
                     out.print(f"{convention}: {under.reason}")
     out.print()
     for sentence in summary.told:
-        out.print(sentence)
+        out.print(sentence, soft_wrap=True)
     for name, reason in result.skipped.items():
         out.print(f"skipped: {name}, {reason}")
     for which, keys in summary.unused.items():

@@ -8,7 +8,7 @@ and has a row an atom, ``strain`` is the stress times the volume, or minus the v
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -124,3 +124,14 @@ class Quantity:
     per_atom: bool | None = None
     row: tuple[int, ...] | None = None
     gradients: Mapping[str, GradientSource] = field(default_factory=dict)
+
+
+def by_name(keys: Iterable[str], quantities: Sequence[Quantity]) -> dict[str, str]:
+    """Return the keys of a file by their names: those of the quantities, and of all else the keys themselves.
+
+    What has the name of a quantity, and is not its key, is something else: it is not there.
+    """
+    keys = list(keys)
+    named = {quantity.name: quantity.key for quantity in quantities if quantity.key in keys}
+    taken = {name for quantity in quantities for name in (quantity.name, quantity.key)}
+    return named | {key: key for key in keys if key not in taken}

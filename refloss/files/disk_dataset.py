@@ -27,10 +27,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from refloss.errors import InputError
-from refloss.files import Contents, Quantity, Structures
+from refloss.files import Contents, Quantity, Structures, by_name
 from refloss.files.bounded import Archive
 from refloss.files.joining import Joined, split
-from refloss.files.labelling import as_tensormap, whole_structures
+from refloss.files.labelling import as_tensormap, require_finite_cells, whole_structures
 from refloss.files.mts import read_tensormap, write_tensormap
 from refloss.files.output import replacing
 from refloss.files.tensormap import Labels, TensorMap
@@ -61,8 +61,7 @@ def read(argument: str, path: Path, quantities: Sequence[Quantity] = ()) -> Cont
     with _opened(where, path) as archive:
         count, targets = _listed(where, archive)
         structures = _structures(archive, count)
-    names = {quantity.key: quantity.name for quantity in quantities}
-    return Contents(_Targets(where, path, count, {names.get(key, key): key for key in targets}), structures)
+    return Contents(_Targets(where, path, count, by_name(targets, quantities)), structures)
 
 
 def write(argument: str, path: Path, contents: Contents) -> None:
@@ -171,6 +170,7 @@ def _structures(archive: Archive, count: int) -> Structures:
             types.append(_array(system, "types.npy", "iu", (-1,)))
             positions.append(_array(system, "positions.npy", "f", (len(types[-1]), 3)))
             cells[i] = _array(system, "cell.npy", "f", (3, 3))
+    require_finite_cells(archive.where, cells)
     return Structures(
         np.array([len(item) for item in types], np.int64),
         np.concatenate(types).astype(np.int64, copy=False),

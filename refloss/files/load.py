@@ -134,15 +134,18 @@ def _parts(
             f"the indices that it drew: outputs/DATE/TIME/indices/{kind}.txt (--indices)"
         )
     count = len(found.sets)
-    of_sets = _numbered(files["predictions"], count)
+    quantities = [
+        {name: source.quantity for name, source in {**one.targets, **one.extra_data}.items()} for one in found.sets
+    ]
+    read_of = [
+        read_files("predictions", paths, names_of(section), partial(predicted, section, described))
+        for paths, described in zip(_numbered(files["predictions"], count), quantities, strict=True)
+    ]
+    names = list(dict.fromkeys(name for predictions in read_of for name in targets_of(section, predictions)))
+    masks = [] if "extra_data" in files else masks_of(section, names)
     for number, (one, given) in enumerate(zip(found.sets, _each(indices, count), strict=True)):
         where = found.name if count == 1 else f"{found.name}[{number}]"
-        described = {name: source.quantity for name, source in {**one.targets, **one.extra_data}.items()}
-        predictions = read_files(
-            "predictions", of_sets[number], names_of(section), partial(predicted, section, described)
-        )
-        names = targets_of(section, predictions)
-        masks = [] if "extra_data" in files else masks_of(section, names)
+        predictions, described = read_of[number], quantities[number]
         read = read_data_set(where, one, [*names, *masks], finder)
         assert read.structures is not None  # or it would have raised
         picked = _picked(where, one.indices if given is None else given, finder, read.structures.num_atoms.size)
@@ -322,7 +325,7 @@ def _told(inputs: Mapping[str, Any], exempt: tuple[str, ...]) -> tuple[str, ...]
         files = ", ".join(dict.fromkeys((*inputs["targets"], *inputs["extra_data"])))
         told.append(f"{inputs['set']}: {inputs['structures']} structures of {files}")
     if inputs["per_atom"]:
-        but = f", but not {', '.join(exempt)}" if exempt else ""
+        but = f", but not {', '.join(exempt)}," if exempt else ""
         told.append(f"what is per structure{but} is divided by its number of atoms, as before metatrain's losses")
     else:
         told.append("nothing is divided by numbers of atoms: the files do not tell the structures")

@@ -25,7 +25,7 @@ def differing(found: Structures, expected: Structures) -> str | None:
     """Return what is wrong with `found` where `expected` is right, for a message; None where they are the same."""
     if found.num_atoms.size != expected.num_atoms.size:
         return f"found {found.num_atoms.size} structures, expected {expected.num_atoms.size}"
-    what, wrong = _wrong(found, expected)
+    what, wrong, atom = _wrong(found, expected)
     if not wrong.any():
         return None
     places = np.flatnonzero(wrong)
@@ -34,33 +34,36 @@ def differing(found: Structures, expected: Structures) -> str | None:
     order = " (the same structures in another order)" if _same_but_reordered(found, expected) else ""
     return (
         f"found other {what} in {places.size} of {wrong.size} structures{order}, numbers {listed}: number {first} is "
-        f"{_described(found, first)}, expected {_described(expected, first)}"
+        f"{_described(found, first, atom)}, expected {_described(expected, first, atom)}"
     )
 
 
-def _described(structures: Structures, index: int) -> str:
-    """Return what a message says of one structure."""
+def _described(structures: Structures, index: int, atom: int) -> str:
+    """Return what a message says of one structure, and where its atom number `atom` is."""
     start, atoms = int(structures.num_atoms[:index].sum()), int(structures.num_atoms[index])
     text = f"{atoms} atom{'s' * (atoms != 1)}"
     if structures.types is not None:
         kinds = Counter(structures.types[start : start + atoms].tolist())
         text += f" ({', '.join(f'{number} of element {kind}' for kind, number in sorted(kinds.items()))})"
-    if structures.positions is not None and atoms:
-        place = ", ".join(f"{x:.4f}" for x in structures.positions[start])
-        text += f", the first at ({place})"
+    if structures.positions is not None:
+        place = ", ".join(f"{x:.6f}" for x in structures.positions[start + min(atom, atoms - 1)].tolist())
+        text += f", atom {min(atom, atoms - 1)} at ({place})"
     return text
 
 
 def _same_but_reordered(found: Structures, expected: Structures) -> bool:
-    """Say whether the same structures are there, by species and positions to a tenth of an Å; a hint, not a proof."""
+    """Say whether the same structures are there in another order, to a tenth of an Å; a hint, not a proof."""
 
-    def named(structures: Structures) -> Counter[bytes]:
+    def named(structures: Structures) -> list[bytes]:
         ends = np.cumsum(structures.num_atoms)[:-1]
-        parts = [p for p in (structures.types, structures.positions) if p is not None]
+        parts = [part for part in (structures.types, structures.positions) if part is not None]
         split = [np.split(np.round(np.asarray(part, dtype=np.float64), 1) + 0.0, ends) for part in parts]
-        return Counter(b"|".join(piece.tobytes() for piece in pieces) for pieces in zip(*split, strict=True))
+        return [b"|".join(piece.tobytes() for piece in pieces) for pieces in zip(*split, strict=True)]
 
-    return found.positions is not None and expected.positions is not None and named(found) == named(expected)
+    if found.positions is None or expected.positions is None:
+        return False
+    ours, theirs = named(found), named(expected)
+    return ours != theirs and sorted(ours) == sorted(theirs)
 
 
 def _any_atom(rows: Booleans, num_atoms: Integers) -> Booleans:
@@ -69,16 +72,17 @@ def _any_atom(rows: Booleans, num_atoms: Integers) -> Booleans:
     return np.asarray(counted > 0)
 
 
-def _wrong(found: Structures, expected: Structures) -> tuple[str, Booleans]:
-    """Return the first thing in which structures differ, and which of them do."""
+def _wrong(found: Structures, expected: Structures) -> tuple[str, Booleans, int]:
+    """Return the first thing in which structures differ, which do, and the first atom of the first that does."""
     counts: Booleans = found.num_atoms != expected.num_atoms
     if counts.any():
-        return "numbers of atoms", counts
+        return "numbers of atoms", counts, 0
     for what in ("types", "positions", "cells"):
         one, other = getattr(found, what), getattr(expected, what)
         if one is not None and other is not None:
             rows = ~np.isclose(one, other, rtol=RELATIVE, atol=ABSOLUTE).reshape(len(one), -1).all(axis=1)
             wrong = rows if what == "cells" else _any_atom(rows, expected.num_atoms)
             if wrong.any():
-                return what, wrong
-    return "", counts
+                start = int(expected.num_atoms[: int(np.argmax(wrong))].sum())
+                return what, wrong, 0 if what == "cells" else int(np.argmax(rows)) - start
+    return "", counts, 0

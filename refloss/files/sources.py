@@ -18,6 +18,7 @@ from refloss.data_options import DataSet, File, Source
 from refloss.errors import InputError, did_you_mean
 from refloss.files import Contents, Quantity, Structures, formats
 from refloss.files.bounded import read_text
+from refloss.files.cells import volumes
 from refloss.files.matching import differing
 from refloss.interop.metatensor import is_tensormap
 from refloss.options_source import Place, Problems
@@ -254,7 +255,7 @@ def _gradient_apart(
         cells = structures.cells if contents.structures is None else contents.structures.cells
         if cells is None or len(cells) != len(values):
             raise InputError(f"{argument}: {path}: found stresses and no cells, expected the cells of the structures")
-        values = values * np.abs(np.linalg.det(cells)).reshape(-1, 1, 1)
+        values = values * volumes(cells).reshape(-1, 1, 1)
     else:
         values = -values
     return values.reshape(-1, *row, 1)

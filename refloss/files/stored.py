@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from refloss.arrays import on_host
 from refloss.errors import InputError, did_you_mean
-from refloss.files import Contents, Quantity, Structures
+from refloss.files import Contents, Quantity, Structures, by_name
 from refloss.files.bounded import LIMITS
 
 PART: Final = 16 << 20
@@ -221,10 +221,9 @@ def contents_at(
         paths = [path for path in paths if path not in set(ours)]
         structures = _structures(where, {path: open_(path) for path in ours})
     found = _targets(where, paths, [quantity.key for quantity in quantities])
-    names = {quantity.key: quantity.name for quantity in quantities}
     data = {
-        names.get(name, name): Entry({key: _opener(open_, path) for key, path in keys.items()})
-        for name, keys in found.items()
+        name: Entry({gradient: _opener(open_, path) for gradient, path in found[key].items()})
+        for name, key in by_name(found, quantities).items()
     }
     return Contents(data, structures)
 
