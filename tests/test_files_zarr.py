@@ -253,6 +253,7 @@ REFUSED_2: dict[str, tuple[dict[str, Any], str]] = {
     "another order": ({"order": "A"}, "found order 'A', expected C, F"),
     "a path for a separator": ({"dimension_separator": "/../"}, "found dimension_separator '/../'"),
     "a fill value of another type": ({"fill_value": "zero"}, "found fill_value 'zero'"),
+    "a fill value beyond the type": ({"dtype": "<f4", "fill_value": 1e300}, r"found fill_value 1e\+300"),
     "a version": ({"zarr_format": 4}, "found zarr_format 4, expected 2 or 3"),
     "shuffled otherwise": ({"filters": [{"id": "shuffle", "elementsize": 3}]}, "shuffled as of 3 bytes"),
 }

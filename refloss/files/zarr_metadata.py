@@ -200,7 +200,7 @@ def _fill(where: str, value: Any, dtype: np.dtype[Any]) -> Any:
             return dtype.type(value)
         if isinstance(value, str) and re.fullmatch(f"0x[0-9a-fA-F]{{{2 * dtype.itemsize}}}", value):
             return np.frombuffer(bytes.fromhex(value[2:]), dtype.newbyteorder(">")).astype(dtype.newbyteorder("="))[0]
-        if number and abs(value) <= np.finfo(dtype).max:
+        if number and abs(value) <= float(np.finfo(dtype).max):
             return dtype.type(value)
     raise InputError(f"{where}: found fill_value {_shown(value)}, expected a value of {dtype}")
 
