@@ -23,15 +23,17 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from refloss import InputError
-from refloss.files import bounded
-from refloss.files.bounded import LIMITS, Archive
+from refloss.files import archive as archive_module
+from refloss.files import bounded, npy_format
+from refloss.files.archive import Archive
+from refloss.files.bounded import LIMITS
 
 ENERGY = np.random.default_rng(7).normal(size=(3, 4))
 NPY = forged.npy(ENERGY)
 
 
 def read_array(content: bytes) -> np.ndarray:
-    return bounded.read_array("x", io.BytesIO(content), len(content))
+    return npy_format.read_array("x", io.BytesIO(content), len(content))
 
 
 def opened(content: bytes, **options: bool) -> Archive:
@@ -130,13 +132,13 @@ def test_an_npy_that_lies(content: bytes, message: str) -> None:
 
 def test_a_stream_that_ends_before_its_size(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="x: found 88 bytes of elements, expected 96"):
-        bounded.read_array("x", io.BytesIO(NPY[:-8]), len(NPY))
+        npy_format.read_array("x", io.BytesIO(NPY[:-8]), len(NPY))
 
 
 @pytest.mark.parametrize("order", ["<", ">"])
 def test_labels_are_int32_fields(order: str) -> None:
     table = np.array([(1, -2), (3, 2**31 - 1)], [("system", f"{order}i4"), ("atom", f"{order}i4")])
-    names, values = bounded.read_labels("x", io.BytesIO(forged.npy(table)), len(forged.npy(table)))
+    names, values = npy_format.read_labels("x", io.BytesIO(forged.npy(table)), len(forged.npy(table)))
     assert names == ["system", "atom"]
     assert values.dtype == np.int32
     assert values.dtype.isnative
@@ -160,12 +162,12 @@ NO_LABELS = {
 @pytest.mark.parametrize("content", NO_LABELS.values(), ids=NO_LABELS)
 def test_what_is_no_labels(content: bytes) -> None:
     with pytest.raises(InputError, match=r"^x: found "):
-        bounded.read_labels("x", io.BytesIO(content), len(content))
+        npy_format.read_labels("x", io.BytesIO(content), len(content))
 
 
 def test_labels_without_names_or_rows() -> None:
     content = forged.npy_with("{'descr': [], 'fortran_order': False, 'shape': (0,)}")
-    names, values = bounded.read_labels("x", io.BytesIO(content), len(content))
+    names, values = npy_format.read_labels("x", io.BytesIO(content), len(content))
     assert names == []
     assert values.shape == (0, 0)
 
@@ -242,7 +244,7 @@ def test_a_bomb_is_an_archive_with_more_than_it_may_declare(monkeypatch: pytest.
     bombs = [Member(b"%d" % i, BOMB.content, DEFLATED) for i in range(8)]
     with opened(forged.archive(bombs)) as archive:
         assert archive.bytes("3", 1 << 20) == BOMB.content
-    monkeypatch.setattr(bounded, "LIMITS", bounded.Limits(expanded=7 << 20))
+    monkeypatch.setattr(archive_module, "LIMITS", bounded.Limits(expanded=7 << 20))
     with pytest.raises(InputError, match=r"found compressed members of 8388608 bytes in .*: store them uncompressed"):
         opened(forged.archive(bombs))
 
@@ -257,14 +259,14 @@ def test_formats_that_never_compress_take_no_compressed_member() -> None:
 
 
 def test_too_many_members(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bounded, "LIMITS", bounded.Limits(members=3))
+    monkeypatch.setattr(archive_module, "LIMITS", bounded.Limits(members=3))
     with pytest.raises(InputError, match="found 4 members, expected at most 3"):
         opened(forged.archive([Member(b"%d" % i, b"") for i in range(4)]))
 
 
 def test_a_directory_larger_than_the_limit_is_not_read(monkeypatch: pytest.MonkeyPatch) -> None:
     content = forged.archive([Member(b"%d" % i, b"") for i in range(4)])
-    monkeypatch.setattr(bounded, "LIMITS", bounded.Limits(directory=100))
+    monkeypatch.setattr(archive_module, "LIMITS", bounded.Limits(directory=100))
     with pytest.raises(InputError, match=r"found no zip archive \(a table of contents of 188 bytes\)"):
         opened(content)
 
@@ -338,28 +340,28 @@ def test_bytes_and_text_are_bounded(tmp_path: Path) -> None:
 @pytest.mark.parametrize("array", [ENERGY, ENERGY.T, np.empty((0, 3)), np.array(2.5), ENERGY.astype(">f4"), ENERGY > 0])
 def test_mapped_arrays_are_the_arrays(tmp_path: Path, array: np.ndarray) -> None:
     np.save(tmp_path / "a.npy", array)
-    found = bounded.map_array("x", tmp_path / "a.npy")
+    found = npy_format.map_array("x", tmp_path / "a.npy")
     assert found.dtype.isnative
     np.testing.assert_array_equal(found, array)
     (tmp_path / "a.npy").write_bytes((tmp_path / "a.npy").read_bytes() + b"\0")
     with pytest.raises(InputError, match=r"^x: found shape"):
-        bounded.map_array("x", tmp_path / "a.npy")
+        npy_format.map_array("x", tmp_path / "a.npy")
 
 
 def test_bare_numbers_are_mapped_where_the_size_fits(tmp_path: Path) -> None:
     ENERGY.tofile(tmp_path / "a.bin")
-    np.testing.assert_array_equal(bounded.map_raw("x", tmp_path / "a.bin", np.float64, (3, 4)), ENERGY)
+    np.testing.assert_array_equal(npy_format.map_raw("x", tmp_path / "a.bin", np.float64, (3, 4)), ENERGY)
     with pytest.raises(InputError, match=r"^x: found 96 bytes, expected 48: shape \(3, 4\) of float32"):
-        bounded.map_raw("x", tmp_path / "a.bin", np.float32, (3, 4))
+        npy_format.map_raw("x", tmp_path / "a.bin", np.float32, (3, 4))
     (tmp_path / "b.bin").write_bytes(b"")
-    assert bounded.map_raw("x", tmp_path / "b.bin", np.float64, (0, 4)).shape == (0, 4)
+    assert npy_format.map_raw("x", tmp_path / "b.bin", np.float64, (0, 4)).shape == (0, 4)
 
 
 def test_an_array_whose_header_leaves_it_unaligned_is_aligned(tmp_path: Path) -> None:
     content = forged.npy_with("{'descr': '<f8', 'fortran_order': False, 'shape': (3, 4)}", ENERGY.tobytes())
     assert len(content) % 8
     (tmp_path / "a.npy").write_bytes(content)
-    found = bounded.map_array("x", tmp_path / "a.npy")
+    found = npy_format.map_array("x", tmp_path / "a.npy")
     assert found.flags.aligned
     np.testing.assert_array_equal(found, ENERGY)
 
@@ -367,9 +369,9 @@ def test_an_array_whose_header_leaves_it_unaligned_is_aligned(tmp_path: Path) ->
 CUT = """
 import os, sys
 from pathlib import Path
-from refloss.files import bounded
+from refloss.files import npy_format
 path = Path(sys.argv[1])
-array = bounded.map_array("x", path)
+array = npy_format.map_array("x", path)
 if sys.argv[2] == "replaced":
     path.with_name("b.npy").write_bytes(b"")
     path.with_name("b.npy").replace(path)

@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 
 from refloss.errors import InputError
 from refloss.files import Contents, Quantity, Structures, by_name
-from refloss.files.bounded import Archive
+from refloss.files.archive import Archive
 from refloss.files.joining import Joined, split
 from refloss.files.labelling import as_tensormap, require_finite_cells, whole_structures
 from refloss.files.mts import read_tensormap, write_tensormap

@@ -17,7 +17,8 @@ from typing import IO, Final
 
 from refloss.errors import InputError
 from refloss.files import Contents, Quantity
-from refloss.files.bounded import Archive, open_file
+from refloss.files.archive import Archive
+from refloss.files.bounded import open_file
 from refloss.files.disk_dataset import ATOM_COUNTS
 
 

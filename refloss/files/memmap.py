@@ -31,9 +31,10 @@ from numpy.typing import NDArray
 
 from refloss.errors import InputError
 from refloss.files import Contents, GradientSource, Quantity, Structures
-from refloss.files.bounded import map_array, map_raw, system_answered
+from refloss.files.bounded import system_answered
 from refloss.files.cells import volumes
 from refloss.files.labelling import require_finite_cells, whole_structures
+from refloss.files.npy_format import map_array, map_raw
 from refloss.files.output import replacing_folder
 from refloss.files.stored import Entry, Held, Stored, stored
 from refloss.files.unlabelled import unlabelled

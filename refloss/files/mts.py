@@ -31,8 +31,10 @@ from numpy.typing import NDArray
 
 from refloss.errors import InputError
 from refloss.files import Contents, Quantity
-from refloss.files.bounded import LIMITS, Archive, Stream, read_labels
+from refloss.files.archive import Archive
+from refloss.files.bounded import LIMITS, Stream
 from refloss.files.labelling import as_tensormap
+from refloss.files.npy_format import read_labels
 from refloss.files.output import replacing
 from refloss.files.tensormap import Labels, TensorBlock, TensorMap, require_fit, require_labels
 

@@ -16,7 +16,8 @@ from urllib.parse import unquote
 
 from refloss.errors import InputError
 from refloss.files import Contents, Quantity
-from refloss.files.bounded import LIMITS, map_array, system_answered
+from refloss.files.bounded import LIMITS, system_answered
+from refloss.files.npy_format import map_array
 from refloss.files.npz import arranged, keyed, write_npy
 from refloss.files.output import replacing_folder
 from refloss.files.stored import Held, contents_at

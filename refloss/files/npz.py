@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from refloss.errors import InputError, did_you_mean
 from refloss.files import Contents, Quantity
-from refloss.files.bounded import Archive
+from refloss.files.archive import Archive
 from refloss.files.output import replacing
 from refloss.files.stored import STRUCTURES, Held, Stored, contents_at, paths_of, rows_of_part, stored, structures_of
 from refloss.files.unlabelled import unlabelled

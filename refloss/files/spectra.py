@@ -22,7 +22,7 @@ import numpy as np
 
 from refloss.errors import InputError, did_you_mean
 from refloss.files import Structures
-from refloss.files.bounded import Archive
+from refloss.files.archive import Archive
 from refloss.files.formats import detect
 from refloss.files.xyz_frames import SYMBOLS, frames
 from refloss.files.xyz_pairs import shown

@@ -28,7 +28,8 @@ from numpy.typing import NDArray
 
 from refloss.errors import InputError
 from refloss.files import Contents, Quantity
-from refloss.files.bounded import LIMITS, Archive, answered, read_bytes
+from refloss.files.archive import Archive
+from refloss.files.bounded import LIMITS, answered, read_bytes
 from refloss.files.output import replacing_folder
 from refloss.files.stored import (
     Held,
