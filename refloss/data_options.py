@@ -7,7 +7,7 @@ too: `asked_gradients`.
 
 References
 ----------
-docs/specification.md, section 6; docs/files.md. Whose options these are: https://docs.metatensor.org/metatrain/,
+docs/specification.md, section 6; docs/evaluate.md. Whose options these are: https://docs.metatensor.org/metatrain/,
 "Training YAML Reference".
 """
 

@@ -247,6 +247,90 @@ def test_options_that_are_a_mapping() -> None:
     assert data.inputs["options"] is None
 
 
+def test_the_older_form_of_the_reference() -> None:
+    """Every key written out, null for what is not said, `per_atom`, readers, and data in three files."""
+    t, of = truth(), structures()
+    p = predicted(t)
+    for entry in (t, p):
+        entry["non_conservative_forces"] = {"values": entry["energy"]["positions"] + 0.5}
+    energy = {**t["energy"]}
+    write("dataset.xyz", {"energy": energy, "mtt::dos_mask": t["mtt::dos_mask"]}, of)
+    write("nc.mts", {"non_conservative_forces": t["non_conservative_forces"]}, of)
+    write("DOS.mts", {"mtt::dos": t["mtt::dos"]}, of)
+    Path("options.yaml").write_text(
+        """
+loss:
+  mtt::dos: {type: masked_dos, extra_targets: 3, grad_weight: 1e-3}
+training_set:
+    systems: {read_from: dataset.xyz, reader: ase, length_unit: null}
+    targets:
+        energy:
+            quantity: energy
+            read_from: dataset.xyz
+            reader: ase
+            key: energy
+            unit: null
+            per_atom: False
+            type: scalar
+            num_subtargets: 1
+            forces: {read_from: dataset.xyz, reader: ase, key: forces}
+            stress: off
+            virial: {read_from: dataset.xyz, reader: ase, key: virial}
+        non_conservative_forces:
+            quantity: null
+            read_from: nc_non_conservative_forces.mts
+            reader: metatensor
+            key: forces
+            unit: null
+            per_atom: True
+            type: {cartesian: {rank: 1}}
+        mtt::dos:
+            quantity: null
+            read_from: DOS_mtt::dos.mts
+            reader: metatensor
+            key: dos
+            per_atom: False
+            num_subtargets: 12
+    extra_data:
+        mtt::dos_mask:
+            quantity: null
+            reader: ase
+            key: mtt::dos_mask
+            per_atom: False
+            num_subtargets: 12
+test_set: 0.1
+validation_set: 0.1
+""",
+        encoding="utf-8",
+    )
+    del p["mtt::q"]
+    found = run("options.yaml", "--predictions", write("output.xyz", p, of))
+    wanted = {
+        "energy": refloss.mse(*(x["energy"]["values"] / ATOMS[:, None] for x in (p, t))),
+        "energy/positions": refloss.mse(p["energy"]["positions"], t["energy"]["positions"]),
+        "energy/strain": refloss.mse(*(x["energy"]["strain"] / ATOMS[:, None, None, None] for x in (p, t))),
+        "non_conservative_forces": refloss.mse(*(x["non_conservative_forces"]["values"] for x in (p, t))),
+        "mtt::dos": refloss.masked_dos(
+            *(x["mtt::dos"]["values"] / ATOMS[:, None] for x in (p, t)), t["mtt::dos_mask"]["values"], grad_weight=1e-3
+        ),
+    }
+    assert {name: term["value"] for name, term in found["terms"].items()} == {n: r.value for n, r in wanted.items()}
+
+
+def test_a_density_that_is_nan_where_it_is_not_known() -> None:
+    """The tutorial's newer form: no mask, NaN beyond the last energy, and predictions as wide as targets."""
+    t, of = truth(), structures()
+    dos = np.where(t["mtt::dos_mask"]["values"] == 1.0, t["mtt::dos"]["values"], math.nan)
+    p = {"mtt::dos": {"values": t["mtt::dos"]["values"] + 0.125}}
+    data = {"systems": "DOS.xyz", "targets": {"mtt::dos": {"key": "dos", "per_atom": False, "num_subtargets": POINTS}}}
+    write("DOS.xyz", {"dos": {"values": dos}}, of)
+    loss = {"mtt::dos": {"type": "shift_agnostic_mse", "int_weight": 0.5}}
+    Path("o.yaml").write_text(yaml.safe_dump({"loss": loss, "training_set": data, "validation_set": data}))
+    found = run("o.yaml", "--predictions", write("output.xyz", p, of))
+    per_atom = (p["mtt::dos"]["values"] / ATOMS[:, None], dos / ATOMS[:, None])
+    assert found["total"] == refloss.shift_agnostic_mse(*per_atom, int_weight=0.5).value
+
+
 # ---- files in the place of the options' ------------------------------------------------------------------------------
 
 

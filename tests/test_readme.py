@@ -22,6 +22,7 @@ PAGES = [
     "docs/accuracy.md",
     "docs/bounds.md",
     "docs/crosscheck.md",
+    "docs/evaluate.md",
     "docs/findings.md",
     "docs/interop.md",
     "docs/vectors.md",

@@ -89,7 +89,7 @@ def load_dataset(
 
     References
     ----------
-    docs/files.md. metatrain, "Training YAML Reference", https://docs.metatensor.org/metatrain/.
+    docs/evaluate.md. metatrain, "Training YAML Reference", https://docs.metatensor.org/metatrain/.
     """
     section = load_options(options)
     root, problems = place_of(options)

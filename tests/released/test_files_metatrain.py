@@ -175,6 +175,14 @@ def test_through_python(folder: Path) -> None:
     assert section.evaluate(**data.arguments()).total == pytest.approx(expected, rel=RTOL)
 
 
+def test_the_options_that_a_run_leaves_behind(folder: Path) -> None:
+    """`options_restart.yaml`: everything expanded by metatrain itself, in a folder from which the data are not seen."""
+    found = evaluated("options.yaml", "--predictions", "output.mts")
+    again = evaluated("outputs/options_restart.yaml", "--predictions", "output.mts")
+    assert again["loss"] == found["loss"]
+    assert again["total"] == found["total"]
+
+
 def test_the_indices_that_a_run_drew(folder: Path) -> None:
     """`test_set: 0.2` is one structure of five; which, stands in the run's folder."""
     drawn = np.loadtxt("outputs/indices/test.txt", dtype=int).reshape(-1).tolist()
