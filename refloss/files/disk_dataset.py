@@ -8,6 +8,7 @@
 
 The TensorMaps of a target are read when it is asked for, and joined: ``system`` is then the structure's number,
 whatever its file says. Nothing is compressed; what belongs to no folder is passed over, as metatrain does.
+(docs/metatensor_files.md)
 
 References
 ----------

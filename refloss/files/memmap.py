@@ -10,7 +10,7 @@
 
 A file of numbers does not say what their shape is: the quantities do, or else its size, where that leaves one answer.
 Everything is mapped, and read where it is needed; what is mapped must not change meanwhile. Writing rounds to float32,
-as metatrain does. (docs/files.md)
+as metatrain does. (docs/metatensor_files.md)
 
 References
 ----------

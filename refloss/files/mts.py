@@ -11,6 +11,7 @@
 
 Labels are structured arrays of int32, a field a dimension. Numbers were float64 alone until metatensor-core 0.2, which
 writes what it is given; booleans, integers and floats are read, complex numbers are not. Both byte orders are read.
+(docs/metatensor_files.md)
 
 References
 ----------

@@ -39,6 +39,8 @@ class Labels:
             return NotImplemented
         return self.names == other.names and np.array_equal(self.values, other.values)
 
+    __hash__ = None  # type: ignore[assignment]
+
     def __repr__(self) -> str:
         return f"Labels({', '.join(self.names)}; {len(self)})"
 
