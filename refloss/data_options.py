@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, TypeGuard
 
 from refloss.files import GradientSource, Quantity
 from refloss.options_schema import SHORTHANDS
@@ -371,13 +371,14 @@ def _row(place: Place, count: int, problems: Problems) -> tuple[int, ...] | None
             rank = described.get("rank")
             if isinstance(rank, int) and not isinstance(rank, bool) and 0 <= rank <= 8:
                 return (3,) * rank + (count,)
-        if name == "spherical" and isinstance(described, Mapping) and described.get("irreps"):
-            irreps = described["irreps"]
+        irreps = described.get("irreps") if name == "spherical" and isinstance(described, Mapping) else None
+        if irreps and isinstance(irreps, Mapping | list):
             if isinstance(irreps, Mapping) or len(irreps) > 1 or described.get("product") is not None:
                 return None
-            irrep = irreps[0]
-            if isinstance(irrep, Mapping) and all(isinstance(irrep.get(k, 1), int) for k in ("o3_lambda", "num")):
-                return (2 * irrep.get("o3_lambda", 0) + 1, irrep.get("num", 1) * count)
+            irrep = irreps[0] if isinstance(irreps[0], Mapping) else {}
+            order, number = irrep.get("o3_lambda"), irrep.get("num", 1)
+            if _is_index(order) and _is_index(number) and number > 0:
+                return (2 * order + 1, number * count)
     problems.add(kind.mark, f"{kind.path}: {found(kind.value)}, expected {expected}")
     return (count,)
 
@@ -392,5 +393,5 @@ def _indices(place: Place, problems: Problems) -> Place | None:
     return within
 
 
-def _is_index(value: Any) -> bool:
+def _is_index(value: Any) -> TypeGuard[int]:
     return isinstance(value, int) and not isinstance(value, bool) and value >= 0

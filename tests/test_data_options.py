@@ -7,6 +7,8 @@ from typing import Any
 
 import pytest
 import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from refloss import ConfigError
 from refloss.data_options import DataSection, DataSet, data_section, per_structure_targets
@@ -259,6 +261,33 @@ def test_all_that_is_wrong_is_said_with_its_place(tmp_path: Path) -> None:
     first, second = str(caught.value).splitlines()
     assert first.startswith(f"{path}:4:29: training_set.targets.energy.key: found 3")
     assert second.startswith(f"{path}:5:24: training_set.targets.mtt::x.per_atom: found 'maybe'")
+
+
+SCALARS = st.one_of(
+    st.none(), st.booleans(), st.integers(-2, 4), st.floats(), st.sampled_from(["", "a.xyz", "ase", "atom"])
+)
+WORDS = """systems targets extra_data indices read_from reader key quantity energy mtt::x forces stress virial type
+per_atom sample_kind num_subtargets cartesian spherical rank irreps o3_lambda num product"""
+KEYS = st.sampled_from(WORDS.split())
+ANYTHING = st.recursive(
+    SCALARS, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(KEYS | st.integers(0, 1), inner, max_size=5)
+)
+
+
+@given(training=ANYTHING, test=ANYTHING, which=st.sampled_from([None, "training_set", "test_set", "validation_set"]))
+@settings(max_examples=300)
+def test_whatever_stands_there_is_read_or_refused(training: Any, test: Any, which: str | None) -> None:
+    problems = Problems()
+    found = data_section(Place({"training_set": training, "test_set": test}), problems, which)
+    try:
+        problems.raise_any()
+    except ConfigError:
+        return
+    assert found is not None
+    for data in found.sets:
+        for source in (*data.targets.values(), *data.extra_data.values()):
+            assert isinstance(source.file.place.value, str)
+            assert source.quantity.row is None or all(n > 0 for n in source.quantity.row)
 
 
 def test_nothing_of_yaml_is_lost_on_the_way() -> None:

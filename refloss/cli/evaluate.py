@@ -32,7 +32,8 @@ def run(arguments: argparse.Namespace) -> None:
     to_stdout = arguments.json == Path("-")
     if arguments.json is not None and not to_stdout:
         given = [path for paths in files.values() for path in paths or ()]
-        check_output("--json", arguments.json, inputs=[arguments.options, *given])
+        given += [arguments.options, *(arguments.indices or ()), *([arguments.data] if arguments.data else ())]
+        check_output("--json", arguments.json, inputs=given)
     if arguments.plots is not None:
         check_folder("--plots", arguments.plots)
     written: list[Path] = []

@@ -166,7 +166,9 @@ def _parts(
 def _part_of_files(section: LossSection, root: Place, files: Mapping[str, Sequence[Path]]) -> _Part:
     """Return the data set of files that are given, whose structures may be told by any of them, or by none."""
     described, problems = _described(root)
-    kinds = {formats.detect(argument, path).name for argument in files for path in files[argument] if path.exists()}
+    kinds = {
+        formats.detect(argument, path).name for argument in files for path in files[argument] if os.path.lexists(path)
+    }
     if kinds.intersection(KEYED):  # of these alone the options say what they hold
         problems.raise_any()
     names = list(section.losses)
@@ -275,7 +277,7 @@ def _numbered(paths: Sequence[Path], count: int) -> list[list[Path]]:
     if len(paths) == 1:
         (path,) = paths
         numbered = [path.with_name(f"{path.stem}_{number}{path.suffix}") for number in range(count)]
-        if path.exists() and not numbered[0].exists():
+        if os.path.lexists(path) and not os.path.lexists(numbered[0]):
             names = ", ".join(other.name for other in numbered)
             raise InputError(f"predictions: found {path} for {count} data sets, expected a file for each: {names}")
         return [[other] for other in numbered]
