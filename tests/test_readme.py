@@ -23,8 +23,11 @@ PAGES = [
     "docs/bounds.md",
     "docs/crosscheck.md",
     "docs/evaluate.md",
+    "docs/extxyz.md",
+    "docs/files.md",
     "docs/findings.md",
     "docs/interop.md",
+    "docs/metatensor_files.md",
     "docs/vectors.md",
 ]
 SNIPPETS = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL)
