@@ -244,8 +244,8 @@ _DOS_LOSS: Final = """\
         convention: documented
         energy_step: 0.05  # eV
 
-# The files named below are where metatrain would read its data. refloss only looks at the names of the targets and at
-# which gradients are on: it takes its arrays from the npz files.
+# The files named below are where metatrain would read its data, and refloss too if it is not given --targets. With them
+# it only looks at the names of the targets and at which gradients are on, and takes its arrays from the npz files.
 training_set:
   systems:
     read_from: structures.xyz
