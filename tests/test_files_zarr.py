@@ -241,6 +241,7 @@ def test_write_and_read_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, p
 REFUSED_2: dict[str, tuple[dict[str, Any], str]] = {
     "objects": ({"dtype": "|O"}, r"found dtype '\|O', expected booleans or real numbers"),
     "pickles": ({"filters": [{"id": "pickle", "protocol": 5}]}, "found filters 'pickle', expected shuffle"),
+    "a number of filters": ({"filters": 1}, "found filters 1, expected a list"),
     "a codec that loses digits": ({"compressor": {"id": "quantize"}}, "found compressor 'quantize', expected gzip"),
     "a misspelt codec": ({"compressor": {"id": "bloscc"}}, r"found compressor 'bloscc'.*\(did you mean 'blosc'\?\)"),
     "text": ({"dtype": "<U8"}, "found dtype '<U8'"),
@@ -289,6 +290,8 @@ REFUSED_3: dict[str, tuple[dict[str, Any], str]] = {
     "one compression on another": ({"codecs": [BYTES, GZIP, GZIP]}, "found the codec 'gzip' where it is not read"),
     "none to bytes": ({"codecs": [GZIP]}, "found the codec 'gzip' where it is not read"),
     "none": ({"codecs": []}, "found no codec to bytes"),
+    "a number of them": ({"codecs": 2**70}, "found codecs 1180591620717411303424, expected a list"),
+    "a table by no list": (shards(index_codecs=True), "found index_codecs True, expected a list"),
     "no byte order": ({"codecs": [{"name": "bytes"}]}, "found endian None, expected little, big"),
     "shards in shards": (shards(codecs=shards()["codecs"]), "found the codec 'sharding_indexed' where it is not read"),
     "shards that do not divide": (shards(chunk_shape=[5, 9]), r"found chunks \[5, 9\] in shards \[7, 9\]"),

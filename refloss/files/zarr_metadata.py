@@ -87,7 +87,7 @@ def _parse_2(where: str, metadata: Mapping[str, Any]) -> Layout:
     separator = _one_of(where, "dimension_separator", metadata.get("dimension_separator", "."), (".", "/"))
     fill = _fill(where, metadata.get("fill_value"), dtype)
     pipeline = Pipeline(dtype, axes if order == "C" else axes[::-1], fill)
-    for codec in metadata.get("filters") or ():
+    for codec in _list(where, "filters", metadata.get("filters") or []):
         settings = _object(where, "a filter", codec)
         _one_of(where, "filters", settings.get("id"), ("shuffle",))
         size = settings.get("elementsize", 4)
@@ -135,11 +135,9 @@ def _pipeline(
     where: str, codecs: Any, dtype: np.dtype[Any], shape: Sequence[int], fill: Any, *, inner: bool = False
 ) -> Pipeline:
     """Return the pipeline of a list of codecs: transposes, one to bytes, one compression at most, checksums."""
-    if not isinstance(codecs, list):
-        raise InputError(f"{where}: found codecs {_shown(codecs)}, expected a list")
     order = tuple(range(len(shape)))
     made: Pipeline | None = None
-    for codec in codecs:
+    for codec in _list(where, "codecs", codecs):
         name, settings = _named(where, "codecs", codec, _CODECS_3)
         if made is None and name == "transpose":
             order = tuple(order[axis] for axis in _axes(where, settings.get("order"), len(order)))
@@ -169,7 +167,10 @@ def _shards(where: str, settings: Mapping[str, Any], dtype: np.dtype[Any], shape
             f"{where}: found chunks {list(chunks)} in shards {list(shape)}, expected a divisor on each axis"
         )
     pipeline = _pipeline(where, settings.get("codecs"), dtype, chunks, fill, inner=True)
-    index = [_named(where, "index_codecs", codec, ("bytes", "crc32c")) for codec in settings.get("index_codecs") or ()]
+    index = [
+        _named(where, "index_codecs", codec, ("bytes", "crc32c"))
+        for codec in _list(where, "index_codecs", settings.get("index_codecs"))
+    ]
     names = [name for name, _ in index]
     if names not in (["bytes"], ["bytes", "crc32c"]) or index[0][1].get("endian") != "little":
         raise InputError(
@@ -246,6 +247,12 @@ def _one_of(where: str, key: str, value: Any, known: Sequence[str]) -> str:
 def _object(where: str, key: str, value: Any) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise InputError(f"{where}: found {key} {_shown(value)}, expected an object")
+    return value
+
+
+def _list(where: str, key: str, value: Any) -> list[Any]:
+    if not isinstance(value, list):
+        raise InputError(f"{where}: found {key} {_shown(value)}, expected a list")
     return value
 
 
