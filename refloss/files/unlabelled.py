@@ -9,6 +9,7 @@ from typing import Any
 from refloss.errors import InputError
 from refloss.files import Contents
 from refloss.files.labelling import as_tensormap
+from refloss.files.tensormap import Labels
 from refloss.interop.metatensor import is_tensormap
 
 
@@ -81,4 +82,7 @@ def _labels(tensormap: Any) -> list[Any]:
 
 
 def _axes(block: Any) -> list[Any]:
-    return [block.samples, *block.components, block.properties]
+    properties = block.properties
+    if len(properties.names) == 1:  # named after the target, which may have been called otherwise
+        properties = Labels(["property"], properties.values)
+    return [block.samples, *block.components, properties]
