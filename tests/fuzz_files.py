@@ -17,6 +17,7 @@ import json
 import os
 import select
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -283,7 +284,9 @@ def _run_child(
             folder,
             str(int(direct)),
         ]
-        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        # A session of its own, so that what the child started ends with it.
+        pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+        with subprocess.Popen(command, **pipes, start_new_session=True) as process:
             assert process.stdout is not None
             assert process.stderr is not None
             wait = 6 * SECONDS  # the first has to start, import, and make its good files
@@ -292,7 +295,7 @@ def _run_child(
                 ready, _, _ = select.select([process.stdout], [], [], wait)
                 part = os.read(process.stdout.fileno(), 1 << 16) if ready else b""
                 if not part:
-                    process.kill()
+                    os.killpg(process.pid, signal.SIGKILL)
                     said = process.stderr.read().decode(errors="replace")[-300:]
                     return number, (f"crash ({process.wait()})" if ready else "hang", said)
                 *lines, rest = (rest + part).split(b"\n")

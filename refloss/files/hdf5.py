@@ -101,10 +101,11 @@ class Isolated:
             # answer to the next question; and of a crash, that question, about another array, may well have one.
             if isinstance(answer, int):
                 what = signal.Signals(-answer).name if answer < 0 else f"status {answer}"
+                does = "computes without end" if what == "SIGPROF" else "ends the process that reads it"
                 name = f": {request[1]!r}" if len(request) > 1 else ""
                 raise InputError(
-                    f"{self._where}{name}: found content at which the HDF5 library ends the process that reads it "
-                    f"({what}), expected a whole file"
+                    f"{self._where}{name}: found content at which the HDF5 library {does} ({what}), expected a "
+                    "whole file"
                 )
             self._process = process
             if isinstance(answer, str):

@@ -15,7 +15,7 @@ import json
 import math
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any, Final
@@ -38,10 +38,12 @@ class Reader:
         What messages begin with.
     path : Path
         The file.
+    allow : callable
+        Is told how many bytes are going to be decompressed.
     """
 
-    def __init__(self, where: str, path: Path) -> None:
-        self._where, self._path = where, path
+    def __init__(self, where: str, path: Path, allow: Callable[[int], None] = lambda _: None) -> None:
+        self._where, self._path, self._allow = where, path, allow
 
     def paths(self) -> list[str]:
         """Return the paths of all that is no group: arrays, and what the other methods will refuse."""
@@ -64,13 +66,21 @@ class Reader:
             dataset = _looked_up(where, file, name)
             dtype = require_plain(where, dataset.dtype)
             _require_here(where, dataset)
+            shape = padded(dataset.shape, dataset.chunks) if dataset.chunks else list(dataset.shape)
+            if rows:
+                shape[0] = rows[0].stop - rows[0].start
+            self._allow(math.prod(shape) * dtype.itemsize)
             part = np.asarray(dataset[rows]) if dataset.dtype.isnative else dataset.astype(dtype)[rows]
             require_booleans(where, part)
             return np.asarray(part, order="C")
 
 
-SECONDS: Final = 600
-"""Of computing, after which a request ends the process: ten times what 8 GiB take to decompress."""
+SECONDS: Final = 5.0
+"""Of computing, after which a request ends the process: some files keep the library in a circle. To these come
+
+- a second for every 5 MB of the file: ten times what the smallest arrays take to be listed;
+- a second for every 50 MB that are decompressed: ten times what deflate takes.
+"""
 
 
 def serve(where: str, path: str, requests: IO[bytes], answers: IO[bytes]) -> None:
@@ -79,10 +89,15 @@ def serve(where: str, path: str, requests: IO[bytes], answers: IO[bytes]) -> Non
     An answer is a line of JSON: ``{"refused": message}``, or ``{"found": …}``, behind which stand, of a part, the bytes
     of its elements.
     """
-    reader = Reader(where, Path(path))
-    for line in requests:
+
+    def allow(decompressed: int) -> None:
         if hasattr(signal, "ITIMER_PROF"):  # not on Windows
-            signal.setitimer(signal.ITIMER_PROF, SECONDS)
+            signal.setitimer(signal.ITIMER_PROF, SECONDS + size / 5e6 + decompressed / 5e7)
+
+    size = Path(path).stat().st_size
+    reader = Reader(where, Path(path), allow)
+    for line in requests:
+        allow(0)
         method, *arguments = json.loads(line)
         elements: NDArray[np.uint8] = np.empty(0, np.uint8)
         found: Any
@@ -144,8 +159,9 @@ def _paths(where: str, file: Any) -> list[str]:
     """Return the paths of all that is no group: arrays, and what `_looked_up` will refuse."""
     h5py = need(where, "h5py", "hdf5")
 
-    def address(item: Any) -> int:
-        return int(h5py.h5o.get_info(item.id).addr)  # by which an object is known whatever its name
+    def address(item: Any) -> tuple[int, ...]:
+        # By which an object is known whatever its name. h5o.get_info adds sizes up, on some damaged files for ever.
+        return tuple(h5py.h5g.get_objinfo(item.id).objno)
 
     found: list[str] = []
     seen = {address(file)}
