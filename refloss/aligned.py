@@ -180,6 +180,29 @@ def shift_agnostic_mse(
     return engine.evaluate(batch, reduction=_reduction(reduction, chosen), grad=grad, energy_grid=grid)
 
 
+def under(result: AlignedResult, convention: str | Convention) -> AlignedResult:
+    """Return the result of the same inputs under another convention: aligned anew, with a gradient if this one has it.
+
+    Raises
+    ------
+    InputError
+        The loss has no such convention, or the convention does not take the step or the reduction of these inputs.
+    """
+    axis = {"energy_step": result.energy_step} if result.energy_grid is None else {"energy_grid": result.energy_grid}
+    shared: dict[str, Any] = {
+        **axis,
+        "int_weight": result.int_weight,
+        "reduction": result.reduction,
+        "convention": convention,
+        "grad": result.grad is not None,
+    }
+    if result.padding:
+        targets = np.where(result.mask, result.targets, np.nan)
+        return shift_agnostic_mse(result.predictions, targets, grad_penalty_weight=result.grad_weight, **shared)
+    inputs = (result.predictions, result.targets, result.mask)
+    return masked_dos(*inputs, grad_weight=result.grad_weight, **shared)
+
+
 def _weights(**weights: float) -> tuple[float, float]:
     first, second = (arrays.finite_number(name, weight) for name, weight in weights.items())
     return first, second

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -265,6 +265,11 @@ class SectionTerm:
     contribution : float or None
         weight · value; None where the reduction is "none".
     result : PointwiseResult, AlignedResult or EnsembleResult
+    arguments : mapping
+        What the entry point was given, by the names of its arguments: ``predictions``, ``targets``, ``mask`` where the
+        type has one, and the options; of an ensemble, the options alone.
+    per_atom : bool
+        Whether predictions and targets were divided by numbers of atoms.
     """
 
     type: str
@@ -272,6 +277,8 @@ class SectionTerm:
     value: float | Floats
     contribution: float | None
     result: PointwiseResult | AlignedResult | EnsembleResult
+    arguments: Mapping[str, Any] = field(repr=False)
+    per_atom: bool
 
 
 @dataclass(frozen=True, eq=False, repr=False)

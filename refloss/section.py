@@ -201,12 +201,14 @@ class LossSection:
                 if loss.ensemble:
                     result = members.evaluate(loss.load(), data, grad=grad, **arguments)
                 else:
-                    result = loss.load()(**joined(data), grad=grad, **arguments)
+                    arguments = {**joined(data), **arguments}
+                    result = loss.load()(**arguments, grad=grad)
                 if result._unrounded is not None:
                     contribution = weighted_sum([(weight, result._unrounded)], "contribution")
             except InputError as error:
                 raise InputError(f"{path}: {error}") from error
-            terms[path] = SectionTerm(options["type"], weight, result.value, contribution, result)
+            figures = result.value, contribution, result
+            terms[path] = SectionTerm(options["type"], weight, *figures, arguments, bool(divisors["predictions"]))
             shapes = {
                 block: None if block is gradients.Whole else array.shape for block, array in data["predictions"].items()
             }

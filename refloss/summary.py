@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 import refloss
+from refloss.aligned import under
 from refloss.errors import InputError
 from refloss.files import Dataset
 from refloss.interop.metatensor import is_tensormap
@@ -182,22 +183,8 @@ def _alignment(result: AlignedResult) -> Alignment:
 
 
 def _under(term: SectionTerm, result: AlignedResult, convention: str) -> Under:
-    loss = LOSS_TYPES[term.type]
-    if loss.masked:
-        arguments: dict[str, Any] = {"targets": result.targets, "mask": result.mask}
-    else:
-        arguments = {"targets": np.where(result.mask, result.targets, np.nan)}
-    smoothness = next(key for key in loss.keys if key.startswith("grad_"))
     try:
-        other = loss.load()(
-            result.predictions,
-            **arguments,
-            energy_step=result.energy_step,
-            **{smoothness: result.grad_weight},
-            int_weight=result.int_weight,
-            reduction=result.reduction,
-            convention=convention,
-        )
+        other = under(result, convention)
     except InputError as error:
         # The arrays have passed the same gate: what is refused now is the step, the reduction or an overflow.
         return Under(None, None, None, str(error))

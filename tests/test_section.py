@@ -56,6 +56,18 @@ def test_every_term_is_its_entry_point_and_the_total_is_their_weighted_sum() -> 
     assert (found.reason, found.skipped) == (None, {})
 
 
+def test_a_term_has_what_its_entry_point_was_given() -> None:
+    from refloss.section import LOSS_TYPES
+
+    p, t = {"energy": energies(), "charge": normal(11, 1)}, {"energy": energies(), "charge": normal(11, 1)}
+    for atoms in (None, ATOMS):
+        found = section(FULL).evaluate(p, t, num_atoms=atoms, per_structure_targets=["charge"])
+        for path, term in found.terms.items():
+            assert LOSS_TYPES[term.type].load()(**term.arguments).value == term.value, path
+        divided = {path for path, term in found.terms.items() if term.per_atom}
+        assert divided == (set() if atoms is None else {"energy", "energy/strain"})
+
+
 def test_the_total_is_rounded_once() -> None:
     """1e16 + 1 − 1e16: the contributions, added up as floats in their order, give 0."""
     losses = {

@@ -13,20 +13,36 @@ sections 1 to 3, defines what is drawn.)
 from __future__ import annotations
 
 from refloss.plotting.alignment import AlignmentData, alignment_data, plot_alignment
+from refloss.plotting.conventions import ConventionsData, conventions_data, plot_conventions
+from refloss.plotting.gallery import GalleryData, gallery_data, plot_gallery
+from refloss.plotting.gradient import GradientData, gradient_data, plot_gradient
 from refloss.plotting.masks import MasksData, masks_data, plot_masks
+from refloss.plotting.parity import ParityData, parity_data, plot_parity
 from refloss.plotting.pointwise import PointwiseData, plot_pointwise, pointwise_data
 from refloss.plotting.style import save
 from refloss.plotting.terms import TermsData, plot_terms, terms_data
 
 __all__ = [
     "AlignmentData",
+    "ConventionsData",
+    "GalleryData",
+    "GradientData",
     "MasksData",
+    "ParityData",
     "PointwiseData",
     "TermsData",
     "alignment_data",
+    "conventions_data",
+    "gallery_data",
+    "gradient_data",
     "masks_data",
+    "parity_data",
     "plot_alignment",
+    "plot_conventions",
+    "plot_gallery",
+    "plot_gradient",
     "plot_masks",
+    "plot_parity",
     "plot_pointwise",
     "plot_terms",
     "pointwise_data",

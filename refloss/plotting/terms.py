@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
@@ -46,17 +46,30 @@ class TermsData:
 
 def terms_data(result: AlignedResult) -> TermsData:
     """Return what `plot_terms` draws."""
-    terms, total = result.terms, result.per_structure
+    total = result.per_structure
+    bars = weighted(result)
+    order = np.argsort(-total, kind="stable")
+    contributions = np.stack(list(bars.values()))[:, order]
+    bottoms = stacked(contributions)
+    return TermsData(order, tuple(bars), contributions, bottoms, total[order], unit_of(result), caption_of(result))
+
+
+def weighted(result: AlignedResult) -> dict[str, Floats]:
+    """Return the weighted terms, (B,) each, by their labels; they add up to `per_structure`."""
+    terms = result.terms
     bars = {"D: density": terms.dos}
     if result.convention.front_tail:
         bars["F: front tail"] = terms.front_tail
     bars[f"{result.grad_weight:g} · G: gradient"] = result.grad_weight * terms.unmasked_gradient
     bars[f"{result.int_weight:g} · C: cumulated"] = result.int_weight * terms.cumulative
-    order = np.argsort(-total, kind="stable")
-    contributions = np.stack(list(bars.values()))[:, order]
+    return bars
+
+
+def stacked(contributions: Floats) -> Floats:
+    """Return where each of the bars (T, B) begins: what is positive upwards from 0, what is negative downwards."""
     up, down = np.maximum(contributions, 0.0), np.minimum(contributions, 0.0)
-    below = np.where(contributions < 0, np.cumsum(down, axis=0) - down, np.cumsum(up, axis=0) - up)
-    return TermsData(order, tuple(bars), contributions, below, total[order], unit_of(result), caption_of(result))
+    below: Floats = np.where(contributions < 0, np.cumsum(down, axis=0) - down, np.cumsum(up, axis=0) - up)
+    return below
 
 
 def plot_terms(result: AlignedResult, *, most: int = 40, ax: Axes | None = None) -> Figure:
@@ -102,7 +115,7 @@ def plot_terms(result: AlignedResult, *, most: int = 40, ax: Axes | None = None)
         return style.root(panel.figure)
 
 
-_LOOKS = {
+LOOKS: Final = {
     "D": (style.BLUE, ""),
     "F": (style.SKY, "...."),
     "G": (style.VERMILLION, "////"),
@@ -111,11 +124,16 @@ _LOOKS = {
 """Colour and hatch by the term's letter."""
 
 
+def letter(label: str) -> str:
+    """Return the letter of the term with this label."""
+    return label.partition(":")[0][-1]
+
+
 def _bars(ax: Axes, data: TermsData, drawn: int) -> None:
     place = np.arange(drawn)
     handles: list[Any] = []
     for label, heights, bottoms in zip(data.labels, data.contributions, data.bottoms, strict=True):
-        colour, hatch = _LOOKS[label.partition(":")[0][-1]]
+        colour, hatch = LOOKS[letter(label)]
         look: dict[str, Any] = {"color": colour, "hatch": hatch, "edgecolor": "white", "lw": 0, "label": label}
         handles.append(ax.bar(place, heights[:drawn], 0.8, bottoms[:drawn], **look))
     if (data.contributions[:, :drawn] < 0).any():
