@@ -26,25 +26,38 @@ from refloss.plotting import (
     alignment_data,
     masks_data,
     plot_alignment,
+    plot_cumulative,
+    plot_landscapes,
     plot_masks,
+    plot_penalty,
     plot_pointwise,
+    plot_shifts,
     plot_terms,
     save,
     style,
 )
+from refloss.results import AlignedResult
 
 ROOT = Path(__file__).parents[1]
 REAL_DATA = ROOT.parent / "shared" / "data" / "DOS_structures.xyz"
 
 
-PICTURES = ("alignment", "masks", "terms", "pointwise")
+PICTURES = ("alignment", "masks", "terms", "pointwise", "shifts", "landscapes", "penalty", "cumulative")
 
 
-def drawings() -> dict[str, Figure]:
+def drawings(result: AlignedResult | None = None) -> dict[str, Figure]:
     """Draw every kind of figure."""
-    result = spectra()
-    figures = plot_alignment(result, 2), plot_masks(result), plot_terms(result), plot_pointwise(0.7)
-    return dict(zip(PICTURES, figures, strict=True))
+    result = spectra() if result is None else result
+    return {
+        "alignment": plot_alignment(result, 2),
+        "masks": plot_masks(result),
+        "terms": plot_terms(result),
+        "pointwise": plot_pointwise(0.7),
+        "shifts": plot_shifts(result),
+        "landscapes": plot_landscapes(result),
+        "penalty": plot_penalty(result, 2),
+        "cumulative": plot_cumulative(result, 2),
+    }
 
 
 def words(figure: Figure) -> str:
@@ -127,16 +140,22 @@ def test_the_residual_is_scaled_to_what_counts() -> None:
 @pytest.mark.parametrize(("options", "zero"), [({"energy_step": 0.07}, "zero at the target's first point"), ({}, None)])
 def test_every_energy_axis_names_its_unit_and_zero(options: dict[str, Any], zero: str | None) -> None:
     result = generic(**options) if zero else spectra()
-    for ax in (panels(plot_alignment(result))[2], plot_masks(result).axes[0]):
+    over_energy = plot_masks(result).axes[0], plot_penalty(result).axes[2], plot_cumulative(result).axes[2]
+    for ax in (panels(plot_alignment(result))[2], *over_energy):
         assert "eV" in ax.get_xlabel()
         assert (zero or "absolute energy (eV, zero as in energy_grid)") in ax.get_xlabel()
 
 
 def test_every_axis_that_has_numbers_has_a_label_with_a_unit() -> None:
-    unit = re.compile(r"\(.*(eV|electrons|points|units).*\)|^structure", re.DOTALL)
+    unit = re.compile(r"\(.*(eV|electrons|points|units|pure number).*\)|^structure", re.DOTALL)
     for name, figure in drawings().items():
         axes = [axis for ax in figure.axes for axis in (ax.xaxis, ax.yaxis)]
-        named = [axis.get_label_text() for axis in axes if axis.get_major_ticks()[0].label1.get_visible()]
+        ticked = [(axis, axis.get_major_ticks()[:1]) for axis in axes]
+        named = [
+            axis.get_label_text()
+            for axis, first in ticked
+            if any(tick.label1.get_visible() or tick.label2.get_visible() for tick in first)
+        ]
         named += [child.get_xlabel() for ax in figure.axes for child in ax.child_axes]
         assert len(named) >= 2
         for label in named:
@@ -146,7 +165,9 @@ def test_every_axis_that_has_numbers_has_a_label_with_a_unit() -> None:
 @pytest.mark.parametrize("convention", ["documented", "intended", "metatrain-2026.2", "metatrain-2025.12"])
 def test_every_picture_of_a_result_names_convention_and_value(convention: str) -> None:
     result = spectra(convention=convention)
-    for figure in (plot_alignment(result), plot_masks(result), plot_terms(result)):
+    drawn = drawings(result)
+    del drawn["pointwise"]
+    for figure in drawn.values():
         assert f"convention {convention}" in words(figure)
         assert f"{result.value:.5g}" in words(figure)
 
@@ -292,8 +313,7 @@ def test_they_draw_where_they_are_told() -> None:
 def test_results_are_not_changed() -> None:
     result = spectra()
     copies = [array.copy() for array in (result.predictions, result.targets, result.mask)]
-    for draw in (plot_alignment, plot_masks, plot_terms):
-        draw(result)
+    drawings(result)
     for array, copy in zip((result.predictions, result.targets, result.mask), copies, strict=True):
         np.testing.assert_array_equal(array, copy)
 
@@ -388,6 +408,8 @@ DICHROMACY = {
         (style.BLUE, style.SHADE, style.ORANGE, "#FFFFFF"),  # masks
         (style.BLUE, style.SKY, style.VERMILLION, style.PURPLE),  # terms
         (style.BLUE, style.INK, style.VERMILLION),  # pointwise
+        (style.BLUE, style.VERMILLION, style.SKY, style.PURPLE, "#FFFFFF"),  # shifts
+        (style.ORANGE, style.INK, style.SHADE),  # what a term adds
     ],
 )
 def test_colours_that_meet_differ_for_all_eyes(eyes: str, together: tuple[str, ...]) -> None:

@@ -16,7 +16,9 @@ from refloss.plotting.common import (
     caption_of,
     energies,
     energy_limits,
+    headline,
     integrated,
+    part_outside,
     runs,
     structure_number,
     support,
@@ -38,8 +40,8 @@ class AlignmentData:
     ----------
     structure, structures : int
         Which one of how many; counted from 0.
-    convention, caption : str
-        The convention's name; convention, value and reduction in words.
+    convention, caption, headline : str
+        The convention's name; convention, value and reduction in words; the same with the structure's loss.
     loss : float
         This structure's share, `per_structure`.
     energy : (N,)
@@ -85,6 +87,7 @@ class AlignmentData:
     structures: int
     convention: str
     caption: str
+    headline: str
     loss: float
     energy: Floats
     energy_label: str
@@ -115,10 +118,7 @@ class AlignmentData:
 
     def left_out(self, low: float, high: float) -> float:
         """Return which part of the target's states, 0 to 1, lies outside `low` to `high`; 0 if it has none."""
-        weight = np.abs(self.target)
-        total = float(weight.sum())
-        outside = (self.energy < low) | (self.energy > high)
-        return float(weight[outside].sum()) / total if total else 0.0
+        return part_outside(np.abs(self.target), self.energy, low, high)
 
 
 def alignment_data(result: AlignedResult, b: int = 0) -> AlignmentData:
@@ -143,6 +143,7 @@ def alignment_data(result: AlignedResult, b: int = 0) -> AlignmentData:
         structures=structures,
         convention=result.convention.name,
         caption=caption_of(result),
+        headline=headline(result, b),
         loss=float(result.per_structure[b]),
         energy=energy,
         energy_label=label,
@@ -255,10 +256,7 @@ def _title(data: AlignmentData) -> str:
         moves = "leaves the prediction where it lies"
     if data.in_padding:
         moves += ", off the target"
-    return (
-        f"structure {data.structure}: loss {data.loss:.5g}   ·   {data.caption}\n"
-        f"shift {data.shift} points ({_ev(data.shift * data.step)}), which {moves}"
-    )
+    return f"{data.headline}\nshift {data.shift} points ({_ev(data.shift * data.step)}), which {moves}"
 
 
 def _ev(energy: float) -> str:

@@ -57,6 +57,11 @@ def caption_of(result: AlignedResult) -> str:
     return f"{structures}, not reduced (convention {result.convention.name})"
 
 
+def headline(result: AlignedResult, b: int) -> str:
+    """Return what a figure of one structure says: its share of the loss, and that of the whole result."""
+    return f"structure {b}: loss {result.per_structure[b]:.5g}   ·   {caption_of(result)}"
+
+
 def unit_of(result: AlignedResult) -> str:
     """Return the unit of D: an integral, or, where predictions stand between zeros, a sum without energy step."""
     return "states²/eV²" if result.padding else "states²/eV"
@@ -84,6 +89,23 @@ def integrated(f: Floats, step: float) -> Floats:
     return np.concatenate([[0.0], step / 2 * np.cumsum(f[:-1] + f[1:])])
 
 
+def trapezoid_weights(points: int, first: int, last: int) -> Floats:
+    """Return the weights of a trapezoid integral over points first to last − 1 of `points`; a single one has none."""
+    weights = np.zeros(points)
+    if first < last:
+        weights[first:last] = 1.0
+        weights[first] -= 0.5
+        weights[last - 1] -= 0.5
+    return weights
+
+
+def part_outside(weight: Floats, energy: Floats, low: float, high: float) -> float:
+    """Return which part of `weight`, 0 to 1, lies outside `low` to `high`; 0 if there is none."""
+    total = float(weight.sum())
+    outside = (energy < low) | (energy > high)
+    return float(weight[outside].sum()) / total if total else 0.0
+
+
 def within(energy: Floats, low: float, high: float) -> Booleans:
     """Return which points to draw: those inside, and one beyond each end so that lines reach the frame."""
     inside = (energy >= low) & (energy <= high)
@@ -105,8 +127,19 @@ def support(energy: Floats, density: Floats) -> tuple[float, float]:
     return max(low - margin, float(energy[0])), min(high + margin, float(energy[-1]))
 
 
+def shifts_in_view(result: AlignedResult) -> tuple[int, int]:
+    """Return the first and the last shift to show: all, or of thousands the stretch that the structures chose from."""
+    low, high = int(result.shift.min()), int(result.shift.max())
+    length = max(_FEWEST_SHIFTS, 3 * (high - low) // 2)
+    first = max(min((low + high - length) // 2, result.shifts - 1 - length), 0)
+    return first, min(first + length, result.shifts - 1)
+
+
 _FLOOR: Final = 1e-3
 """What is below this part of the largest density is not worth a place on the default energy axis."""
 
 _GAP: Final = 8.0
 """States further apart than this many eV, such as a shell of the core and the valence bands, are not shown at once."""
+
+_FEWEST_SHIFTS: Final = 400
+"""Up to here all possible shifts are shown."""

@@ -84,6 +84,15 @@ def shade(ax: Axes, runs: Floats, label: str | None = None) -> None:
     ax.add_collection(shade, autolim=False)
 
 
+def contribution(ax: Axes, energy: Floats, height: Floats, step: float, unit: str) -> None:
+    """Draw what a term adds at each energy as an area: a bar of the energy step's breadth a point."""
+    ax.axhline(0, color=INK, lw=0.6)
+    if energy.size:
+        ax.stairs(height, np.append(energy - step / 2, energy[-1] + step / 2), color=ORANGE, fill=True)
+    ax.set_ylabel(f"contribution\n({unit} per eV)")
+    ax.yaxis.set_major_formatter("{x:g}")
+
+
 def save(fig: Figure, path: str | os.PathLike[str]) -> None:
     """Save `fig` so that the same figure gives the same bytes: no date, no version, no random name in the file.
 
