@@ -33,6 +33,9 @@ OPTIONS_FILE: Final = "options.yaml"
 RESULTS_FILE: Final = "results.json"
 """All that was evaluated, as ``refloss evaluate --json`` writes them."""
 
+REPORT_FILE: Final = "report.html"
+"""The same to explore, as ``refloss evaluate --report`` writes it, with the names of the structures."""
+
 BROADENING: Final = 0.1
 """What the predictions are broader by: a Gaussian of √(0.3² + 0.1²) eV instead of 0.3 eV."""
 
@@ -124,7 +127,8 @@ def check_demo_folder(folder: Path, options: str) -> None:
     # Hidden files are an operating system's, or an editor's, and none of them has a name that the demo writes.
     entries = sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
     present = [name for name in entries if not name.startswith(".")]
-    foreign = [name for name in present if name not in (OPTIONS_FILE, RESULTS_FILE, *FILES.values(), *PICTURES)]
+    own = (OPTIONS_FILE, RESULTS_FILE, REPORT_FILE, *FILES.values(), *PICTURES)
+    foreign = [name for name in present if name not in own]
     if foreign:
         listed = ", ".join(foreign[:3]) + (f" and {len(foreign) - 3} more" if len(foreign) > 3 else "")
         raise InputError(f"--out: {folder} holds {listed}, expected a new or empty folder, or one that the demo made")

@@ -18,7 +18,7 @@ from refloss.cli.main import main
 from refloss.spectra import PET_MAD_DOS
 
 FIGURES = Path(__file__).parents[1] / "figures"
-NAMES = sorted([demo.OPTIONS_FILE, demo.RESULTS_FILE, *demo.FILES.values(), *demo.PICTURES])
+NAMES = sorted([demo.OPTIONS_FILE, demo.RESULTS_FILE, demo.REPORT_FILE, *demo.FILES.values(), *demo.PICTURES])
 
 
 @pytest.fixture(scope="module")

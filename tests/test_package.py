@@ -67,6 +67,9 @@ def test_the_wheel_holds_the_package_whole_and_nothing_else(tmp_path: Path) -> N
     sources = {path.relative_to(ROOT).as_posix() for path in (ROOT / "refloss").rglob("*.py")}
     assert sources <= names
     assert {"refloss/py.typed", "refloss/plotting/refloss.mplstyle", "refloss/crosscheck/page.css"} <= names
+    parts = {path.relative_to(ROOT).as_posix() for path in (ROOT / "refloss" / "report").glob("page.*")}
+    assert len(parts) == 3
+    assert parts <= names
     assert {name.partition("/")[0] for name in names} == {"refloss", f"refloss-{refloss.__version__}.dist-info"}
     assert not [name for name in names if "__pycache__" in name or name.endswith((".nbi", ".nbc"))]
     assert f"refloss-{refloss.__version__}.dist-info/licenses/LICENSE" in names

@@ -20,6 +20,7 @@ from refloss.demo import (
     FILES,
     OPTIONS,
     OPTIONS_FILE,
+    REPORT_FILE,
     RESULTS_FILE,
     SPECTRA_OPTIONS,
     check_demo_folder,
@@ -29,6 +30,7 @@ from refloss.demo import (
 )
 from refloss.files.output import replacing
 from refloss.files.spectra import read
+from refloss.report import page
 from refloss.results import AlignedResult
 from refloss.spectra import Spectrum
 
@@ -46,6 +48,8 @@ def run(arguments: argparse.Namespace) -> None:
         summary = evaluate(*files, step=step)
         with replacing("--out", folder / RESULTS_FILE) as beside:
             beside.write_text(as_json(summary), encoding="utf-8")
+        with replacing("--out", folder / REPORT_FILE) as beside:
+            beside.write_text(page(summary, names=demo.names), encoding="utf-8")
         pictures = draw(summary, folder, "--out", step=step)
     result = summary.result.terms["mtt::dos"].result
     assert isinstance(result, AlignedResult)
@@ -62,7 +66,7 @@ def run(arguments: argparse.Namespace) -> None:
     out.print(f"The alignment recovers the shift of {found} of the {count}{missed}.")
     out.print()
     print_summary(summary, out)
-    print_written([*files, folder / RESULTS_FILE, *pictures], out)
+    print_written([*files, folder / RESULTS_FILE, folder / REPORT_FILE, *pictures], out)
     out.print("\nTo repeat the evaluation:\n")
     out.print(_command(*files), soft_wrap=True)
 

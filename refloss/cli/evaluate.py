@@ -1,4 +1,4 @@
-"""``refloss evaluate``: options and files of data to a table, a JSON file, pictures."""
+"""``refloss evaluate``: options and files of data to a table, a JSON file, a page, pictures."""
 
 from __future__ import annotations
 
@@ -6,15 +6,17 @@ import argparse
 import json
 import re
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from refloss.cli.table import console, print_summary, print_written
+from refloss.errors import InputError
 from refloss.files.load import Paths, load_dataset
 from refloss.files.output import check_folder, check_output, make_folder, replacing
 from refloss.options import load_options
+from refloss.report import page
 from refloss.results import AlignedResult
 from refloss.section import LOSS_TYPES
 from refloss.summary import Summary, summarise
@@ -30,10 +32,10 @@ def run(arguments: argparse.Namespace) -> None:
     """Evaluate, write what is asked for, print the table."""
     files = {name: getattr(arguments, name) for name in ("predictions", "targets", "extra_data")}
     to_stdout = arguments.json == Path("-")
-    if arguments.json is not None and not to_stdout:
-        given = [path for paths in files.values() for path in paths or ()]
-        given += [arguments.options, *(arguments.indices or ()), *([arguments.data] if arguments.data else ())]
-        check_output("--json", arguments.json, inputs=given)
+    outputs = {"--json": None if to_stdout else arguments.json, "--report": arguments.report}
+    given = [path for paths in files.values() for path in paths or ()]
+    given += [arguments.options, *(arguments.indices or ()), *([arguments.data] if arguments.data else ())]
+    _check_outputs(outputs, given)
     if arguments.plots is not None:
         check_folder("--plots", arguments.plots)
     written: list[Path] = []
@@ -46,15 +48,17 @@ def run(arguments: argparse.Namespace) -> None:
             indices=arguments.indices,
             step=step,
         )
-        if not to_stdout and arguments.json is not None:
-            check_output("--json", arguments.json, inputs=summary.files())
+        _check_outputs(outputs, summary.files())
         text = as_json(summary)
         if arguments.plots is not None:
             written += draw(summary, arguments.plots, "--plots", step=step)
-        if arguments.json is not None and not to_stdout:
-            with replacing("--json", arguments.json) as beside:
-                beside.write_text(text, encoding="utf-8")
-            written.append(arguments.json)
+        for argument, path in outputs.items():
+            if path is not None:
+                step(f"writing {path}")
+                whole = text if argument == "--json" else page(summary)
+                with replacing(argument, path) as beside:
+                    beside.write_text(whole, encoding="utf-8")
+                written.append(path)
     if to_stdout:
         print(text, end="")
     out = console(sys.stderr if to_stdout else sys.stdout)
@@ -86,6 +90,17 @@ def evaluate(
     result = section.evaluate(**given.arguments())
     step("evaluating under the other conventions")
     return summarise(section, result, given)
+
+
+def _check_outputs(outputs: Mapping[str, Path | None], inputs: Sequence[Path]) -> None:
+    """Raise where an output cannot be written, is one of the inputs, or is another output, too."""
+    seen: dict[Path, str] = {}
+    for argument, path in outputs.items():
+        if path is not None:
+            check_output(argument, path, inputs=inputs)
+            other = seen.setdefault(path.resolve(), argument)
+            if other != argument:
+                raise InputError(f"{argument}: {path} is the file of {other}, too, expected another")
 
 
 def as_json(summary: Summary) -> str:

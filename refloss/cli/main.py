@@ -126,6 +126,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--targets", metavar="T", type=Path, nargs="+", help="what it should say, in the place of the options' files")
     add("--extra-data", metavar="X", type=Path, nargs="+", help="masks: TARGET_mask, TARGET_mask/GRADIENT")
     evaluate.add_argument("--json", metavar="OUT", type=Path, help="write every figure to this file (- for stdout)")
+    evaluate.add_argument("--report", metavar="OUT", type=Path, help="write a page to explore to this file (.html)")
     evaluate.add_argument("--plots", metavar="DIR", type=Path, help="draw the pictures into this folder")
     evaluate.set_defaults(run="evaluate:run")
 
