@@ -6,7 +6,7 @@ Energies in eV, densities of states in states/eV, their derivative in states/eVÂ
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
@@ -62,8 +62,6 @@ class PenaltyData:
     weight : float
     added : float
         weight Â· G, in `unit`.
-    loss : float
-        This structure's share, `per_structure`.
     unit : str
     where : str
         Where the convention has the term act, in words.
@@ -86,7 +84,6 @@ class PenaltyData:
     term: float
     weight: float
     added: float
-    loss: float
     unit: str
     where: str
     view: tuple[float, float]
@@ -125,6 +122,9 @@ def penalty_data(result: AlignedResult, b: int = 0) -> PenaltyData:
     target_energy = energies(result, 0, 0)[0]
     low, high = support(target_energy, result.targets[b])
     much = energy[squares > _FLOOR * squares.max()]
+    if much.size:
+        low = max(min(low, float(much[0]) - _MARGIN), float(energy[0]))
+        high = min(max(high, float(much[-1]) + _MARGIN), float(energy[-1]))
     return PenaltyData(
         structure=b,
         headline=headline(result, b),
@@ -141,15 +141,17 @@ def penalty_data(result: AlignedResult, b: int = 0) -> PenaltyData:
         term=float(result.terms.unmasked_gradient[b]),
         weight=result.grad_weight,
         added=result.grad_weight * float(result.terms.unmasked_gradient[b]),
-        loss=float(result.per_structure[b]),
         unit=unit_of(result),
         where="mask 0, and behind the window" if whole else "mask 0, inside the window",
-        view=(max(min(low, *much[:1] - 1.0), energy[0]), min(max(high, *much[-1:] + 1.0), energy[-1])),
+        view=(low, high),
     )
 
 
-_FLOOR = 1e-3
+_FLOOR: Final = 1e-3
 """What is below this part of the largest contribution is not worth a place on the default energy axis."""
+
+_MARGIN: Final = 1.0
+"""How far the default energy axis goes on beyond the contribution, eV."""
 
 
 def plot_penalty(
@@ -201,7 +203,7 @@ def plot_penalty(
         style.contribution(contribution, data.energy[shown], data.contribution[shown], data.step, data.unit)
         style.shade(contribution, data.regions)
         missing = data.left_out(low, high)
-        note = f"\n{missing:.0%} of the contribution lie outside these energies" if missing > 0.005 else ""
+        note = f"\n{missing:.0%} of the contribution lies outside these energies" if missing > 0.005 else ""
         contribution.set_xlabel(f"{data.energy_label}{note}")
         canvas.suptitle(f"{data.headline}\n{_verdict(data)}", ha="left", x=0.01)
         handles = [*density.get_legend_handles_labels()[0], *derivative.get_legend_handles_labels()[0]]
