@@ -18,6 +18,7 @@ import small_section
 from refloss import InputError
 from refloss.cli.main import main
 from refloss.report import LIMIT, page
+from refloss.report.contents import LISTED
 
 
 def data_of(text: str) -> list[dict[str, Any]]:
@@ -211,3 +212,23 @@ def test_an_input_or_another_output_is_not_overwritten(tmp_path: Path, capsys: p
     assert main([*command, "--report", same, "--json", same]) == 2
     assert "--json" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("scale", [1e150, 1e-150])
+def test_numbers_far_from_one(scale: float) -> None:
+    """float32 holds none of them, and no warning says so."""
+    predictions, targets, mask = reports.spectra(2)
+    (term,) = data_of(page(reports.aligned(predictions * scale, targets * scale, mask)))
+    np.testing.assert_array_equal(decoded(term["curves"]["1"], "target"), targets[1] * scale)
+    assert term["curves"]["1"]["bits"] == 64
+    thumbnail = np.frombuffer(base64.b64decode(term["rows"]["thumbnail"][0]), np.uint8)
+    assert thumbnail.max() > 200
+
+
+def test_of_more_structures_than_can_be_listed_the_worst_are() -> None:
+    summary = reports.aligned(*reports.spectra(LISTED + 50, points=12, extra=2, distinct=40))
+    (term,) = data_of(page(summary))
+    assert term["structures"] == LISTED + 50
+    worst = np.argsort(-summary.result.terms["mtt::dos"].result.per_structure, kind="stable")
+    assert term["rows"]["index"] == worst[:LISTED].tolist()
+    assert sum(term["all_shifts"]) == LISTED + 50

@@ -161,7 +161,8 @@ def _view(result: AlignedResult, b: int) -> tuple[int, int]:
 
 def _curves(result: AlignedResult, b: int, view: tuple[int, int]) -> dict[str, Any]:
     prediction, target = result.predictions[b], result.targets[b]
-    small = all(np.array_equal(array.astype(np.float32), array) for array in (prediction, target))
+    with np.errstate(over="ignore", under="ignore"):
+        small = all(np.array_equal(array.astype(np.float32), array) for array in (prediction, target))
     kind = np.dtype("<f4" if small else "<f8")
     return {
         "bits": 8 * kind.itemsize,

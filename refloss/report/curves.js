@@ -29,7 +29,7 @@ class Curves {
       squares ? 'running integral of prediction² − target²' : 'running integral of the residual (states)'];
     let top = head;
     this.frames = heights.map((height, k) => {
-      const frame = new Frame(this.svg, { left, top, width: inner, height, label: labels[k], count: k ? 4 : 5 });
+      const frame = new Frame(this.svg, { left, top, width: inner, height, label: labels[k] });
       top += height + gap;
       return frame;
     });
@@ -149,13 +149,15 @@ class Curves {
   // What does not count may leave the frame.
   curve(frame, line, y, first, last) {
     const { mask } = this.structure;
-    let size = 0, whole = 0;
-    for (let i = first; i <= last; i++) {
-      whole = Math.max(whole, Math.abs(y(i)));
-      if (mask[i]) size = Math.max(size, Math.abs(y(i)));
-    }
-    const high = 1.1 * (size || whole || 1);
-    frame.setY(-high, high);
+    const extent = counts => {
+      let low = 0, high = 0;
+      for (let i = first; i <= last; i++) if (counts(i)) { low = Math.min(low, y(i)); high = Math.max(high, y(i)); }
+      return [low, high];
+    };
+    let [low, high] = extent(i => mask[i]);
+    if (low === high) [low, high] = extent(() => true);
+    const margin = 0.07 * (high - low) || 1;
+    frame.setY(low - margin, high + margin);
     line.setAttribute('d', path(y, first, last, this.X, frame.Y, frame.width));
   }
 

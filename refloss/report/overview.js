@@ -1,10 +1,10 @@
 // All structures at once: how often each shift was chosen, and the losses in their order.
 
 function drawShifts(place, term) {
-  const width = Math.max(260, place.clientWidth), height = 170, left = 46, top = 26, inner = width - left - 12;
+  const width = Math.max(260, place.clientWidth), height = 170, left = 46, top = 26, inner = width - left - 20;
   const { all_shifts: counts, energy_step: step } = term;
   let first = counts.findIndex(n => n > 0), last = counts.length - 1 - [...counts].reverse().findIndex(n => n > 0);
-  const margin = Math.max(2, Math.round(0.08 * (last - first)));
+  const margin = Math.max(5, Math.round(0.08 * (last - first)));
   first = Math.max(0, first - margin);
   last = Math.min(counts.length - 1, last + margin);
   const wide = Math.max(1, Math.ceil((last - first + 1) / 60)), bins = [];
@@ -23,20 +23,24 @@ function drawShifts(place, term) {
     frame.lines.append(svg('rect', { class: 'bar', x: x + 0.5, y, width: Math.max(1, X(bin.to + 0.5) - x - 1), height: top + height - y },
       svg('title', {}, told)));
   }
+  if (term.rest > first && term.rest < Math.min(last, counts.length - 1)) {
+    frame.front.append(svg('path', { class: 'edge', d: `M${X(term.rest)} ${top}v${height}` }));
+  }
   for (const [s, anchor, text] of [[0, 'start', 'first shift'], [counts.length - 1, 'end', 'last shift']]) {
     if (s < first || s > last || counts.length === 1) continue;
     const x = X(s + (s ? 0.5 : -0.5));
     frame.front.append(svg('path', { class: 'edge', d: `M${x} ${top}v${height}` }),
       svg('text', { class: 'tick halo', x: x + (s ? -4 : 4), y: top + 11, 'text-anchor': anchor }, text));
   }
-  frame.ticksX(ticks(first * step, last * step, inner < 400 ? 4 : 7), energy => X(energy / step), 'shift (eV)');
+  const label = counts.length > 1 ? `shift (eV; ${shown(term.rest * step, 6)} moves nothing)` : 'shift (eV)';
+  frame.ticksX(ticks(first * step, last * step, inner < 400 ? 4 : 7), energy => X(energy / step), label);
   place.replaceChildren(figure);
 }
 
 // pick: called with the structure's number when its mark is clicked.
 function drawRanks(place, term, pick) {
   const { rows } = term, n = rows.loss.length, width = Math.max(260, place.clientWidth), height = 170;
-  const left = 58, top = 26, inner = width - left - 12;
+  const left = 58, top = 26, inner = width - left - 20;
   const low = Math.min(...rows.loss), high = Math.max(...rows.loss), log = low > 0 && high > 20 * low;
   const figure = picture('The loss of every structure, worst first', width, height + top + 44, 'ranks');
   const frame = new Frame(figure, { left, top, width: inner, height, log, label: `loss of each structure${log ? ', logarithmic' : ''}` });

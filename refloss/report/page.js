@@ -15,7 +15,6 @@ const COLUMNS = [
   ['front_tail', 'F', (rows, k) => rows.front_tail[k]],
   ['unmasked_gradient', 'G', (rows, k) => rows.unmasked_gradient[k]],
   ['cumulative', 'C', (rows, k) => rows.cumulative[k]],
-  ['notes', 'notes', (rows, k) => rows.notes[k]],
 ];
 const TITLES = { margin: 'objective of the second-best shift less that of the best', shift: 'in grid points' };
 
@@ -44,7 +43,7 @@ function showTerm(term) {
     const button = html('button', { type: 'button', 'data-key': key }, label);
     if (TITLES[key]) button.title = TITLES[key];
     button.addEventListener('click', () => sortBy(key));
-    return html('th', { scope: 'col', class: key === 'structure' || key === 'notes' ? '' : 'number' }, button);
+    return html('th', { scope: 'col', class: key === 'structure' ? '' : 'number' }, button);
   });
   byId('head').replaceChildren(html('th', { scope: 'col', class: 'small' }, html('span', { class: 'hidden' }, 'thumbnail')), ...head);
   drawOverview();
@@ -52,6 +51,7 @@ function showTerm(term) {
 }
 
 function drawOverview() {
+  byId('overview').hidden = state.term.structures === 1;
   drawShifts(byId('shifts'), state.term);
   state.markRank = drawRanks(byId('ranks'), state.term, b => choose(b));
   if (state.chosen !== null) state.markRank(state.chosen);
@@ -100,11 +100,11 @@ function drawRow(term, k) {
   const link = html('a', { href: address(term, b) }, html('bdi', {}, nameOf(term, k)));
   const name = html('th', { scope: 'row' }, link);
   if (rows.name) name.append(html('span', { class: 'small' }, ` ${b}`));
+  if (rows.notes[k]) name.append(html('div', { class: 'note' }, notesOf(term, k)));
   const row = html('tr', { 'data-row': k, class: b in term.curves ? 'held' : '' },
     html('td', { class: 'picture' }, thumbnail(rows.thumbnail[k])), name, number(rows.loss[k]),
     html('td', { class: 'number' }, String(rows.shift[k])), number(rows.margin[k]),
-    ...['dos', 'front_tail', 'unmasked_gradient', 'cumulative'].map(key => number(rows[key][k])),
-    html('td', { class: 'note' }, notesOf(term, k)));
+    ...Object.keys(PARTS).map(key => number(rows[key][k])));
   if (k === state.chosen) row.setAttribute('aria-current', 'true');
   return row;
 }
