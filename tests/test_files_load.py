@@ -20,6 +20,8 @@ import refloss
 from refloss import ConfigError, InputError
 from refloss.cli.main import main
 from refloss.files import Contents, Structures, formats
+from refloss.files.labelling import as_tensormap
+from refloss.files.xyz_frames import SYMBOLS
 
 ATOMS = np.array([3, 1, 2, 5])
 B, N = ATOMS.size, int(ATOMS.sum())
@@ -203,6 +205,36 @@ def test_a_virial_in_a_file_of_its_own() -> None:
     data = described(write("t.xyz", t, structures()))
     data["targets"] = data["targets"] | {"energy": {"virial": "v.npz"}}
     assert run(write_options(data), "--predictions", write("p.npz", p))["total"] == expected(p, t).total
+
+
+def slab(name: str, stress: np.ndarray) -> str:
+    """Write the structures, periodic along two vectors of three, with a stress of each."""
+    of = structures()
+    assert of.types is not None
+    assert of.positions is not None
+    with Path(name).open("w", encoding="utf-8") as file:
+        ends = np.cumsum(ATOMS)
+        for number, (start, end) in enumerate(zip(ends - ATOMS, ends, strict=True)):
+            matrix = " ".join(map(repr, stress[number].ravel().tolist()))
+            file.write(f'{end - start}\nLattice="8 0 0 0 8 0 0 0 8" pbc="T T F" energy=1.0 my_stress="{matrix}"\n')
+            for kind, place in zip(of.types[start:end].tolist(), of.positions[start:end].tolist(), strict=True):
+                file.write(f"{SYMBOLS[kind]} {' '.join(map(repr, place))}\n")
+    return name
+
+
+def test_a_stress_in_a_file_of_its_own_has_the_volume_of_the_whole_cell() -> None:
+    """Of a slab, too, though nothing repeats along one vector of its cell, as metatrain takes the volume."""
+    strain = truth()["energy"]["strain"]
+    for stress in ({"key": "my_stress"}, {"key": "my_stress", "read_from": slab("s.xyz", strain[..., 0] / 512)}):
+        data = {"systems": slab("t.xyz", strain[..., 0] / 512), "targets": {"energy": {"stress": stress}}}
+        p = {"energy": {"values": np.ones((B, 1)), "strain": strain}}
+        options = write_options(data, training={"loss": "mse"})
+        read = refloss.load_dataset(options, write("p.npz", p))
+        np.testing.assert_array_equal(read.targets["energy"]["strain"], strain)
+    write("s.npz", {"s": {"values": strain[..., 0]}})  # which has no cells, and those of the systems are cut
+    data["targets"] = {"energy": {"stress": {"read_from": "s.npz", "key": "s"}}}
+    message = refused(write_options(data, training={"loss": "mse"}), "p.npz")
+    assert message == "training_set: s.npz: found a stress of structure 0, which has no volume"
 
 
 def test_what_the_file_lacks_of_forces_and_stresses_is_skipped() -> None:
@@ -547,8 +579,10 @@ def test_files_for_several_data_sets_that_are_not_as_many() -> None:
     assert refused(options, ["p.npz"] * 3) == "predictions: found 3 files for 2 data sets, expected one for each"
     message = refused(options, ["p.npz", "p.npz"], indices=[0])
     assert message == "indices: found those of 1 data sets, expected 2, one for each"
-    found = refloss.load_dataset(options, ["p.npz", "p.npz"], indices=[[0], [1, 2]])
-    assert found.num_atoms.tolist() == [3, 1, 2]
+    for second, atoms in (([1, 2], [3, 1, 2]), ([2], [3, 2])):  # as many of both, too
+        for indices in ([[0], second], [np.array([0]), np.array(second)]):
+            found = refloss.load_dataset(options, ["p.npz", "p.npz"], indices=indices)
+            assert found.num_atoms.tolist() == atoms
 
 
 # ---- the same structures ---------------------------------------------------------------------------------------------
@@ -638,6 +672,12 @@ def test_tensormaps_of_other_structures() -> None:
     write("p.mts", part, structures_of(structures(), [0, 1, 3]))
     assert "found 3 structures (no system 3), expected 4" in refused(options, "p.mts")
     # As many structures and atoms, but other ones.
+    for first in (1, 40, -7):  # whatever their numbers, in their order
+        tensormap = as_tensormap("p", "mtt::q", p["mtt::q"], ATOMS)
+        tensormap.block().samples.values[:, 0] = first + 3 * tensormap.block().samples.values[:, 0]
+        formats.write("out", Path("n_mtt::q.mts"), Contents({"mtt::q": tensormap}))
+        found = run(options, "--predictions", "n.mts")
+        assert found["total"] == expected({"mtt::q": p["mtt::q"]}, t).total
     write("q.mts", {"mtt::q": p["mtt::q"]}, changed(num_atoms=np.array([3, 2, 1, 5])))
     message = refused(options, "q.mts")
     assert "q_mtt::q.mts: 'mtt::q': found 2 atoms of structure 1, expected 1" in message

@@ -7,7 +7,7 @@ are of the same structures, and joins several data sets. Units and signs are tho
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -262,8 +262,8 @@ def _each(indices: Any, count: int) -> list[Any]:
     """Return the indices of each data set."""
     if indices is None:
         return [None] * count
-    one = isinstance(indices, str | os.PathLike) or np.asarray(indices, dtype=object).ndim != 1
-    if one or all(isinstance(index, int | np.integer) for index in indices):
+    listed = isinstance(indices, Iterable) and not isinstance(indices, str)
+    if not (listed and any(isinstance(index, Iterable | os.PathLike) for index in indices)):
         indices = [indices]
     if len(indices) != count:
         raise InputError(f"indices: found those of {len(indices)} data sets, expected {count}, one for each")

@@ -14,9 +14,9 @@ from typing import Any, Final
 
 import numpy as np
 
-from refloss.data_options import DataSet, File, Source
+from refloss.data_options import DataSet, File
 from refloss.errors import InputError, did_you_mean
-from refloss.files import Contents, Quantity, Structures, formats
+from refloss.files import Contents, GradientSource, Quantity, Structures, formats
 from refloss.files.bounded import read_text
 from refloss.files.cells import volumes
 from refloss.files.matching import differing
@@ -121,7 +121,7 @@ def read_data_set(argument: str, one: DataSet, names: Collection[str], finder: F
             raise InputError(f"{where}: found no {source.quantity.key!r}, expected it for {name!r}{hint}")
         for gradient, (described, _) in source.elsewhere.items():
             path = apart[name, gradient]
-            part = _gradient_apart(argument, path, gradient, source, described.key, described.kind, read.structures)
+            part = _gradient_apart(argument, path, f"{source.quantity.name}/{gradient}", described, read.structures)
             if part is not None:
                 if is_tensormap(read.data[name]):
                     raise InputError(f"{where}: found a TensorMap, and {gradient!r} in {path}, expected it in one file")
@@ -238,24 +238,30 @@ def _add_structures(argument: str, path: Path, contents: Contents, found: Found)
         raise InputError(f"{argument}: {path}: {what}, as in {found.files[''][0]}")
 
 
-def _gradient_apart(
-    argument: str, path: Path, gradient: str, source: Source, key: str, kind: str, structures: Structures
-) -> Any:
-    """Return a gradient that has a file of its own; None where that file lacks it."""
-    name = f"{source.quantity.name}/{gradient}"
+def _gradient_apart(argument: str, path: Path, name: str, source: GradientSource, structures: Structures) -> Any:
+    """Return the gradient ``<target>/<gradient>`` that has a file of its own; None where that file lacks it."""
+    gradient = name.rpartition("/")[2]
     row = (3,) if gradient == "positions" else (3, 3)
-    contents = formats.read(argument, path, [Quantity(name, key, gradient == "positions", row)])
+    described = Quantity(name, source.key, gradient == "positions", row, {gradient: source})
+    contents = formats.read(argument, path, [described])
     if name not in contents.data:
         return None
     item = contents.data[name]
     if is_tensormap(item):
-        raise InputError(f"{argument}: {path}: found a TensorMap, expected {key!r} as plain numbers")
+        raise InputError(f"{argument}: {path}: found a TensorMap, expected {source.key!r} as plain numbers")
+    if gradient in item:  # the format knows signs, and volumes of cells along which nothing repeats
+        return item[gradient]
     values = np.asarray(item["values"], dtype=np.float64)
-    if kind == "stress":
+    if source.kind == "stress":
         cells = structures.cells if contents.structures is None else contents.structures.cells
         if cells is None or len(cells) != len(values):
             raise InputError(f"{argument}: {path}: found stresses and no cells, expected the cells of the structures")
-        values = values * volumes(cells).reshape(-1, 1, 1)
+        sizes = volumes(cells).reshape(-1, 1, 1)
+        lost = (sizes == 0.0) & ~np.isnan(values)
+        if lost.any():
+            number = int(np.argwhere(lost)[0, 0])
+            raise InputError(f"{argument}: {path}: found a stress of structure {number}, which has no volume")
+        values = values * sizes
     else:
         values = -values
     return values.reshape(-1, *row, 1)

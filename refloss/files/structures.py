@@ -35,7 +35,8 @@ def chosen(where: str, item: Any, num_atoms: Integers, indices: Integers | None 
     num_atoms : (B,) int64
         The number of atoms of each structure that the item is of.
     indices : (b,) int64, optional
-        By default all of them; then arrays are returned as they are, and TensorMaps in the order of the structures.
+        By default all of them; then arrays are returned as they are, and TensorMaps in the order of the structures,
+        numbered from 0.
 
     Raises
     ------
@@ -123,8 +124,9 @@ def _chosen_samples(where: str, tensormap: TensorMap, num_atoms: Integers, indic
         lacks = ", ".join(map(str, missing[:8].tolist())) + (", …" if missing.size > 8 else "")
         told = f" (no system {lacks})" if missing.size and numbers.size < num_atoms.size else ""
         raise InputError(f"{where}: found {numbers.size} structures{told}, expected {num_atoms.size}")
-    if indices is not None or not all(map(_in_order, tensormap.blocks())):
-        order = np.arange(num_atoms.size) if indices is None else indices
+    every = np.arange(num_atoms.size)
+    if indices is not None or not np.array_equal(numbers, every) or not all(map(_in_order, tensormap.blocks())):
+        order = every if indices is None else indices
         each = list(split(where, tensormap, num_atoms.size))
         tensormap, num_atoms = _one(where, [each[i] for i in order]), num_atoms[order]
     if len(tensormap.blocks()) == 1:  # of several, each may hold some of the atoms
