@@ -116,19 +116,12 @@ def _parser() -> argparse.ArgumentParser:
         "data sets, or folders of npy.",
         allow_abbrev=False,
     )
-    add = evaluate.add_argument
-    add("options", metavar="OPTIONS", type=Path, help="metatrain options, YAML")
-    predictions = "what the model says: a file, several, or the name that metatrain's eval was given"
-    add("--predictions", metavar="P", type=Path, nargs="+", required=True, help=predictions)
-    add("--set", metavar="SET", help="training_set, validation_set or test_set (default: test_set if it names data)")
-    add("--indices", metavar="I", type=Path, nargs="+", help="text files with the structures that count, one a line")
-    add("--data", metavar="EVAL", type=Path, help="options of metatrain's eval, whose data are read instead")
-    add("--targets", metavar="T", type=Path, nargs="+", help="what it should say, in the place of the options' files")
-    add("--extra-data", metavar="X", type=Path, nargs="+", help="masks: TARGET_mask, TARGET_mask/GRADIENT")
+    _add_data(evaluate)
     evaluate.add_argument("--json", metavar="OUT", type=Path, help="write every figure to this file (- for stdout)")
     evaluate.add_argument("--report", metavar="OUT", type=Path, help="write a page to explore to this file (.html)")
     evaluate.add_argument("--plots", metavar="DIR", type=Path, help="draw the pictures into this folder")
     evaluate.set_defaults(run="evaluate:run")
+    _add_plot(commands)
 
     demo = commands.add_parser(
         "demo",
@@ -164,6 +157,40 @@ def _parser() -> argparse.ArgumentParser:
     _add_crosscheck(commands)
     _add_vectors(commands)
     return parser
+
+
+def _add_data(command: _Parser) -> None:
+    """Add the arguments that say what is evaluated."""
+    add = command.add_argument
+    add("options", metavar="OPTIONS", type=Path, help="metatrain options, YAML")
+    predictions = "what the model says: a file, several, or the name that metatrain's eval was given"
+    add("--predictions", metavar="P", type=Path, nargs="+", required=True, help=predictions)
+    add("--set", metavar="SET", help="training_set, validation_set or test_set (default: test_set if it names data)")
+    add("--indices", metavar="I", type=Path, nargs="+", help="text files with the structures that count, one a line")
+    add("--data", metavar="EVAL", type=Path, help="options of metatrain's eval, whose data are read instead")
+    add("--targets", metavar="T", type=Path, nargs="+", help="what it should say, in the place of the options' files")
+    add("--extra-data", metavar="X", type=Path, nargs="+", help="masks: TARGET_mask, TARGET_mask/GRADIENT")
+
+
+def _add_plot(commands: argparse._SubParsersAction[_Parser]) -> None:
+    plot = commands.add_parser(
+        "plot",
+        help="draw one picture of predictions and targets",
+        description="Evaluate the loss section of metatrain options, as evaluate does, and draw one picture. Of one "
+        "structure: alignment, conventions, cumulative, gradient, penalty. Of all: gallery, landscapes, masks, shifts, "
+        "terms. Of energies, forces and other pointwise terms: parity, pointwise.",
+        allow_abbrev=False,
+    )
+    kinds = "alignment, gallery, …: see above"
+    plot.add_argument("kind", metavar="KIND", help=kinds)
+    _add_data(plot)
+    add = plot.add_argument
+    add("--target", metavar="NAME", help="the term to draw, TARGET or TARGET/GRADIENT, where there are several")
+    add("--structure", metavar="B", type=int, help="the structure to draw, from 0 (default: the one of largest loss)")
+    limits = "the energies to show, in eV (default: where most states are)"
+    add("--energy-range", metavar=("LOW", "HIGH"), type=float, nargs=2, help=limits)
+    add("--out", metavar="FILE", type=Path, required=True, help="what to write: .png, .svg or .pdf")
+    plot.set_defaults(run="plot:run")
 
 
 def _add_convert(commands: argparse._SubParsersAction[_Parser]) -> None:
