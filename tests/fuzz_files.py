@@ -112,8 +112,14 @@ def put(rng: np.random.Generator, kind: str, good: corpus.Good, folder: Path) ->
 def read_all(kind: str, path: Path, *, found: bool) -> None:
     """Read everything that a file holds: by what it is found to be, or by the reader of what it was."""
     if kind == "options (YAML)":
+        from refloss.data_options import SETS, data_section
         from refloss.options import load_options
+        from refloss.options_source import Problems, read_yaml
 
+        problems = Problems(str(path))
+        root = read_yaml(path, problems)
+        for name in SETS if found else ():
+            data_section(root, Problems(str(path)), name)  # what is wrong with one is noted, and no more
         load_options(path)
         return
     quantities = corpus.KINDS[kind].quantities

@@ -345,6 +345,16 @@ def test_a_file_at_which_the_library_never_ends(tmp_path: Path, monkeypatch: pyt
         found["a"]["values"]
 
 
+def test_a_group_whose_list_is_its_own_neighbour_is_read(tmp_path: Path) -> None:
+    """HDF5 2.0.0 goes round in it for ever where it adds up how much room a group takes, which nobody asks for."""
+    path = made(tmp_path / "a.h5", lambda file: file.update({"a": ENERGY}))
+    content = bytearray(path.read_bytes())
+    at = content.index(b"TREE")
+    content[at + 16 : at + 24] = at.to_bytes(8, "little")  # the address of the right neighbour
+    path.write_bytes(content)
+    np.testing.assert_array_equal(read(path).data["a"]["values"], ENERGY)
+
+
 def test_after_ctrl_c_the_next_answer_is_to_the_next_question(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """An interrupt while the elements come: what is left of them must not be taken for another array's."""
     found = read(made(tmp_path / "a.h5", lambda file: file.update({"a": DOS, "b": -DOS}))).data

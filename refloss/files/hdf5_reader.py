@@ -78,8 +78,8 @@ class Reader:
 SECONDS: Final = 5.0
 """Of computing, after which a request ends the process: some files keep the library in a circle. To these come
 
-- a second for every 5 MB of the file: ten times what the smallest arrays take to be listed;
-- a second for every 50 MB that are decompressed: ten times what deflate takes.
+- a second for every MB of the file: ten times what the smallest arrays take to be listed;
+- a second for every 35 MB that are decompressed: ten times what deflate takes.
 """
 
 
@@ -92,7 +92,7 @@ def serve(where: str, path: str, requests: IO[bytes], answers: IO[bytes]) -> Non
 
     def allow(decompressed: int) -> None:
         if hasattr(signal, "ITIMER_PROF"):  # not on Windows
-            signal.setitimer(signal.ITIMER_PROF, SECONDS + size / 5e6 + decompressed / 5e7)
+            signal.setitimer(signal.ITIMER_PROF, SECONDS + size / 1e6 + decompressed / 3.5e7)
 
     size = Path(path).stat().st_size
     reader = Reader(where, Path(path), allow)
