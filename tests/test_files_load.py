@@ -585,6 +585,26 @@ def test_files_for_several_data_sets_that_are_not_as_many() -> None:
             assert found.num_atoms.tolist() == atoms
 
 
+@pytest.mark.parametrize("shuffled", ["t", "p", "m"])
+def test_rows_of_tensormaps_go_by_structure_where_no_file_has_structures(shuffled: str) -> None:
+    """Arrays beside them have no labels to compare: the rows must be matched before."""
+    t = {name: entry for name, entry in truth().items() if name.startswith("mtt::dos")}
+    p = {"mtt::dos": predicted(truth())["mtt::dos"]}
+    held = {"p": ("mtt::dos", p), "t": ("mtt::dos", t), "m": ("mtt::dos_mask", t)}
+    for file, (name, data) in held.items():
+        write(f"{file}.npz", {name: data[name]})
+        if file == shuffled:
+            tensormap = as_tensormap(file, name, data[name], None)
+            (block,) = tensormap.blocks()
+            order = [2, 0, 3, 1]
+            block.values, block.samples.values = block.values[order], block.samples.values[order]
+            formats.write("out", Path(f"{file}.mts"), Contents({name: tensormap}))
+    files = [f"{file}.mts" if file == shuffled else f"{file}.npz" for file in "ptm"]
+    Path("o.yaml").write_text(yaml.safe_dump({"loss": {"mtt::dos": LOSS["mtt::dos"]}}))
+    given = ("--predictions", files[0], "--targets", files[1], "--extra-data", files[2])
+    assert run("o.yaml", *given)["total"] == expected(p, t, None).total
+
+
 # ---- the same structures ---------------------------------------------------------------------------------------------
 
 

@@ -32,7 +32,7 @@ from refloss.files.fitting import (
     without_cells,
 )
 from refloss.files.sources import Finder, Found, listed, read_data_set, read_files, read_indices
-from refloss.files.structures import chosen, joined, selected
+from refloss.files.structures import chosen, joined, ordered, selected
 from refloss.options import load_options
 from refloss.options_source import Place, Problems, place_of
 from refloss.results import Integers
@@ -183,12 +183,17 @@ def _part_of_files(section: LossSection, root: Place, files: Mapping[str, Sequen
     structures = next((f.structures for f in (targets, predictions, extra_data) if f.structures is not None), None)
     if structures is not None:
         reshape(predictions, row_shapes(section, described))
-        for argument, found, wanted in (
-            ("predictions", predictions, names_of(section)),
-            ("targets", targets, names),
-            ("extra_data", extra_data, masks),
-        ):
+    for argument, found, wanted in (
+        ("predictions", predictions, names_of(section)),
+        ("targets", targets, names),
+        ("extra_data", extra_data, masks),
+    ):
+        if structures is not None:
             fit(argument, found, wanted, structures, None, described)
+        else:
+            found.data |= {
+                name: ordered(f"{argument}: {name!r}", found.data[name]) for name in wanted if name in found.data
+            }
     return _Part(predictions, targets, extra_data, structures)
 
 

@@ -49,6 +49,19 @@ def chosen(where: str, item: Any, num_atoms: Integers, indices: Integers | None 
     return {key: _chosen_rows(f"{where}, {key}", key, item[key], num_atoms, indices) for key in item}
 
 
+def ordered(where: str, item: Any) -> Any:
+    """Return a TensorMap with its rows by structure, to be compared with rows that have no labels; arrays as they are.
+
+    Raises
+    ------
+    InputError
+        The TensorMap is not in order, and its blocks do not all name the structures.
+    """
+    if not is_tensormap(item) or all(map(_in_order, item.blocks())):
+        return item
+    return _one(where, list(split(where, item, systems(where, item).size)))
+
+
 def systems(where: str, tensormap: TensorMap) -> Integers:
     """Return the numbers that the structures of a TensorMap have, each once, in ascending order."""
     columns = []
@@ -138,7 +151,9 @@ def _chosen_samples(where: str, tensormap: TensorMap, num_atoms: Integers, indic
 
 
 def _in_order(block: TensorBlock) -> bool:
-    """Say whether the rows go by structure, and those of the gradients with them."""
+    """Say whether the rows go by structure, and those of the gradients with them; without structures they do."""
+    if "system" not in block.samples.names:
+        return True
     column = block.samples.values[:, block.samples.names.index("system")]
     samples = [block.gradient(name).samples.values[:, 0] for name in block.gradients_list()]
     return all((rows[1:] >= rows[:-1]).all() for rows in (column, *samples))
