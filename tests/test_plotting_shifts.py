@@ -114,9 +114,10 @@ def test_bars_and_ends_are_where_the_data_say() -> None:
     assert kinds == [CLEAR, AT_AN_END, NOTHING_COUNTS]
     below = np.zeros(data.counts.shape[1])
     for kind, bars in zip(kinds, ax.containers, strict=True):
-        assert [bar.get_height() for bar in bars] == data.counts[kind].tolist()
-        assert [bar.get_y() for bar in bars] == below.tolist()
-        np.testing.assert_allclose([bar.get_x() for bar in bars], data.edges[:-1], rtol=1e-12)
+        there = data.counts[kind] > 0
+        assert [bar.get_height() for bar in bars] == data.counts[kind][there].tolist()
+        assert [bar.get_y() for bar in bars] == below[there].tolist()
+        np.testing.assert_allclose([bar.get_x() for bar in bars], data.edges[:-1][there], rtol=1e-12)
         below = below + data.counts[kind]
     assert len({bars[0].get_hatch() for bars in ax.containers}) == 3  # without colours too
     assert [line.get_xdata()[0] for line in ax.lines] == pytest.approx([0.0, 30 * 0.05])
@@ -249,6 +250,23 @@ def test_the_heat_map_and_its_line_are_where_the_data_say() -> None:
     assert np.asarray(dots.get_ydata()).tolist() == list(range(9))
     assert "objective D ÷ the best of its structure\n(pure number, logarithmic)" in bar.get_ylabel()
     assert "(states²/eV)" in best.get_xlabel()
+
+
+def test_a_best_of_nothing_stands_beside_a_logarithmic_axis() -> None:
+    rng = np.random.default_rng(11)
+    predictions = rng.normal(size=(4, 30))
+    targets = predictions[:, 3:24] + np.array([0.0, 0.01, 0.1, 1.0])[:, None] * rng.normal(size=(4, 21))
+    result = refloss.masked_dos(predictions, targets, np.ones((4, 21), bool))
+    data, figure = landscapes_data(result), plot_landscapes(result)
+    best = figure.axes[1]
+    assert best.get_xscale() == "log"
+    there, beside = best.lines
+    assert np.asarray(there.get_xdata()).tolist() == [value for value in data.best if value > 0]
+    (row,) = np.flatnonzero(data.best == 0)
+    assert np.asarray(beside.get_ydata()).tolist() == [row]
+    assert 0 < np.asarray(beside.get_xdata())[0] < np.asarray(there.get_xdata()).min()
+    assert "best is 0" in words(figure)
+    assert "best is 0" not in words(plot_landscapes(spectra()))
 
 
 def test_of_many_structures_some_are_named_by_their_number() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
@@ -129,7 +129,8 @@ def plot_landscapes(result: AlignedResult, *, fig: Figure | SubFigure | None = N
         unscaled = int(np.isnan(data.relative).all(axis=1).sum())
         note = f"\nno scale where the best is negative: {unscaled} structures are left grey" if unscaled else ""
         canvas.suptitle(f"{data.caption}{note}", ha="left", x=0.01)
-        canvas.legend(*heat.get_legend_handles_labels(), loc="outside lower left")
+        handles = [*heat.get_legend_handles_labels()[0], *best.get_legend_handles_labels()[0]]
+        canvas.legend(handles=handles, loc="outside lower left", ncols=2)
         if not result.mask.any():
             style.say(heat, "no valid data: every mask is empty")
         return style.root(canvas)
@@ -167,15 +168,27 @@ def _line(ax: Axes, data: LandscapesData) -> None:
     rows = np.arange(data.order.size)
     x = np.repeat(data.shift, 2)
     y = np.stack([rows - 0.5, rows + 0.5], axis=1).ravel()
-    line = ax.plot(x, y, color=style.VERMILLION, lw=1.1, label="aligned at this shift")
-    line[0].set_path_effects([withStroke(linewidth=2.4, foreground="white")])
+    width = 1.1 if rows.size <= 200 else 0.7
+    line = ax.plot(x, y, color=style.VERMILLION, lw=width, label="aligned at this shift")
+    line[0].set_path_effects([withStroke(linewidth=2.2 * width, foreground="white")])
 
 
 def _best(ax: Axes, data: LandscapesData) -> None:
-    rows = np.arange(data.order.size)
-    if (data.best > 0).all() and data.best.max() > 30 * data.best.min():
+    rows, best = np.arange(data.order.size), data.best
+    positive = best[best > 0]
+    logarithmic = positive.size > 0 and best.min() >= 0 and positive.max() > 30 * positive.min()
+    beside = (best == 0) & logarithmic  # what a logarithmic axis has no place for stands before the least
+    look: dict[str, Any] = {
+        "ls": "none",
+        "marker": "o",
+        "ms": float(np.clip(150 / rows.size, 1.5, 5)),
+        "color": style.INK,
+        "rasterized": rows.size > 500,
+    }
+    ax.plot(best[~beside], rows[~beside], **look)
+    if logarithmic:
         ax.set_xscale("log")
-    size = float(np.clip(150 / rows.size, 1.5, 5))
-    ax.plot(data.best, rows, ls="none", marker="o", ms=size, color=style.INK, rasterized=rows.size > 500)
+    if beside.any():
+        ax.plot(np.full(beside.sum(), positive.min() / 3), rows[beside], mfc="white", label="best is 0", **look)
     ax.tick_params(labelleft=False)
     ax.set_xlabel(f"best {data.objective_label}\n({data.unit})")

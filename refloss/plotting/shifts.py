@@ -141,11 +141,13 @@ _LOOKS: Final = {
 
 def _bars(ax: Axes, data: ShiftsData) -> None:
     left, width, bottom = data.edges[:-1], np.diff(data.edges), np.zeros(data.counts.shape[1])
+    ax.set_ylim(0, 1.06 * data.counts.sum(axis=0).max())
     for kind, (name, colour, hatch, edge) in _LOOKS.items():
         height = data.counts[kind]
-        if height.any():
+        if (there := height > 0).any():  # a bar of no height would still have an edge
             look: dict[str, Any] = {"color": colour, "hatch": hatch, "edgecolor": edge, "lw": 0.5}
-            ax.bar(left, height, width, bottom, align="edge", label=f"{name}: {height.sum()}", **look)
+            where = left[there], height[there], width[there], bottom[there]
+            ax.bar(*where, align="edge", label=f"{name}: {height.sum()}", **look)
             bottom = bottom + height
 
 
