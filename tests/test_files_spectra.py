@@ -295,6 +295,7 @@ def test_what_is_cut_off_is_told(xyz: Path, tmp_path: Path, capsys: pytest.Captu
         (["--out", "o.npz", "--width", "0"], "width: found 0.0"),
         (["--out", "o.npz", "--margin", "nan"], "margin: found nan"),
         (["--out", "o.npz", "--occupation", "0"], "occupation: found 0.0"),
+        (["--out", "o.npz", "--points", str(10**15)], "error: does not fit into memory: Unable to allocate"),
         (["--out", "o.txt"], "--out: o.txt: found the ending '.txt'"),
         (["--out", "missing/o.npz"], "--out: missing/o.npz cannot be written: there is no folder"),
         (["--out", "bands.xyz"], "is one of the inputs"),

@@ -47,6 +47,9 @@ def _main(argv: Sequence[str] | None) -> int:
     except (InputError, ConfigError) as error:
         print(f"refloss: error: {error}", file=sys.stderr)
         return 2
+    except MemoryError as error:
+        print(f"refloss: error: does not fit into memory: {error}", file=sys.stderr)
+        return 2
     except KeyboardInterrupt:
         print("refloss: interrupted", file=sys.stderr)
         return 130
