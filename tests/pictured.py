@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 import refloss
-from refloss.results import AlignedResult
+from refloss.results import AlignedResult, SectionResult
 
 
 def generic(structures: int = 4, points: int = 40, extra: int = 7, seed: int = 5, **options: Any) -> AlignedResult:
@@ -36,3 +36,27 @@ def spectra(structures: int = 6, masked_out: int | None = None, **options: Any) 
         mask[masked_out] = False
     grid = -4.3 + 0.05 * np.arange(points)
     return refloss.masked_dos(peaks + ripple, targets, mask, energy_grid=grid, **options)
+
+
+def section(**options: Any) -> SectionResult:
+    """Return energies, forces and stresses, and charges of which some are masked out; `options` are those of evaluate.
+
+    Errors have long tails, as those of a model do.
+    """
+    losses = {
+        "energy": {"type": "mse", "weight": 3.0, "forces": {"type": "huber", "delta": 0.4}, "stress": "mae"},
+        "charge": {"type": "masked_huber", "reduction": "sum", "delta": 2.0},
+    }
+    rng = np.random.default_rng(3)
+    shapes = {"values": (5, 1), "positions": (15, 3), "strain": (5, 3, 3)}
+    targets = {
+        "energy": {key: rng.normal(size=shape) for key, shape in shapes.items()},
+        "charge": rng.normal(size=(15, 1)),
+    }
+    predictions = {
+        "energy": {key: array + 0.4 * rng.standard_t(3, array.shape) for key, array in targets["energy"].items()},
+        "charge": targets["charge"] + rng.standard_t(3, (15, 1)),
+    }
+    targets["energy"]["positions"][4, 1] = np.nan
+    mask = {"charge_mask": rng.random((15, 1)) < 0.6}
+    return refloss.load_options({"loss": losses}).evaluate(predictions, targets, mask, **options)

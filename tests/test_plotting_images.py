@@ -13,13 +13,17 @@ import pytest
 from matplotlib.figure import Figure
 from matplotlib.testing.compare import compare_images
 from matplotlib.text import Text
-from pictured import generic, spectra
+from pictured import generic, section, spectra
 
 from refloss.plotting import (
     plot_alignment,
+    plot_conventions,
     plot_cumulative,
+    plot_gallery,
+    plot_gradient,
     plot_landscapes,
     plot_masks,
+    plot_parity,
     plot_penalty,
     plot_pointwise,
     plot_shifts,
@@ -38,6 +42,10 @@ PICTURES: dict[str, Callable[[], Figure]] = {
     "landscapes": lambda: plot_landscapes(spectra(structures=25, masked_out=3, convention="intended")),
     "penalty": lambda: plot_penalty(spectra(convention="intended", grad_weight=0.1), 2),
     "cumulative": lambda: plot_cumulative(spectra(), 2),
+    "gallery": lambda: plot_gallery(spectra(structures=9, masked_out=3), k=2),
+    "parity": lambda: plot_parity(section()),
+    "gradient": lambda: plot_gradient(spectra(convention="intended", grad_weight=0.1, grad=True), 2),
+    "conventions": lambda: plot_conventions(spectra(grad_weight=0.1), 2),
 }
 
 TOLERANCE = {"masks": 12.0, "landscapes": 6.0}

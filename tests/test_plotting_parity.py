@@ -7,38 +7,14 @@ from typing import Any
 import numpy as np
 import pytest
 from matplotlib.text import Text
+from pictured import section
 
 import refloss
 from refloss import InputError
 from refloss.plotting import parity_data, plot_parity
 from refloss.results import SectionResult
 
-SECTION = refloss.load_options(
-    {
-        "loss": {
-            "energy": {"type": "mse", "weight": 3.0, "forces": {"type": "huber", "delta": 0.4}, "stress": "mae"},
-            "charge": {"type": "masked_huber", "reduction": "sum", "delta": 2.0},
-        }
-    }
-)
 ATOMS = [2, 5, 3, 1, 4]
-
-
-def evaluated(seed: int = 3, **options: Any) -> SectionResult:
-    """Return a section on random numbers, of which one is not known and some are masked out."""
-    rng = np.random.default_rng(seed)
-
-    def energies() -> dict[str, Any]:
-        shapes = {"values": (5, 1), "positions": (15, 3), "strain": (5, 3, 3)}
-        return {
-            "energy": {k: rng.normal(size=shape) for k, shape in shapes.items()},
-            "charge": rng.normal(size=(15, 1)),
-        }
-
-    predictions, targets = energies(), energies()
-    targets["energy"]["positions"][4, 1] = np.nan
-    mask = {"charge_mask": rng.random((15, 1)) < 0.6}
-    return SECTION.evaluate(predictions, targets, mask, **options)
 
 
 def words(figure: Any) -> str:
@@ -52,7 +28,7 @@ def elements(result: SectionResult, path: str) -> tuple[np.ndarray, np.ndarray]:
 
 
 def test_each_element_that_counts_is_in_a_dot() -> None:
-    result = evaluated()
+    result = section()
     data = parity_data(result)
     assert [panel.path for panel in data.panels] == ["energy", "energy/positions", "energy/strain", "charge"]
     for panel in data.panels:
@@ -72,19 +48,19 @@ def test_each_element_that_counts_is_in_a_dot() -> None:
 
 
 def test_elements_that_fall_together_make_one_dot() -> None:
-    section = refloss.load_options({"loss": {"y": "mae"}})
+    chosen = refloss.load_options({"loss": {"y": "mae"}})
     y = np.array([0.0, 1.0, 1.0, 1.0, 0.5])
-    (panel,) = parity_data(section.evaluate({"y": y + 0.25}, {"y": y})).panels
+    (panel,) = parity_data(chosen.evaluate({"y": y + 0.25}, {"y": y})).panels
     assert panel.elements.tolist() == [1, 1, 3]
     assert sorted(zip(panel.target, panel.prediction, strict=True)) == [(0.0, 0.25), (0.5, 0.75), (1.0, 1.25)]
 
 
 @pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
 def test_shares_are_those_of_the_elements_in_each_bin(reduction: str) -> None:
-    section = refloss.load_options({"loss": {"y": {"type": "huber", "delta": 0.3, "reduction": reduction}}})
+    chosen = refloss.load_options({"loss": {"y": {"type": "huber", "delta": 0.3, "reduction": reduction}}})
     rng = np.random.default_rng(2)
     d = rng.standard_t(2, 700)
-    result = section.evaluate({"y": d}, {"y": np.zeros(700)})
+    result = chosen.evaluate({"y": d}, {"y": np.zeros(700)})
     (panel,) = parity_data(result).panels
     loss = np.where(np.abs(d) <= 0.3, d**2 / 2, 0.3 * (np.abs(d) - 0.15))
     reach = panel.edges[-1]
@@ -99,9 +75,9 @@ def test_shares_are_those_of_the_elements_in_each_bin(reduction: str) -> None:
 
 
 def test_the_knee_is_in_view_where_there_are_elements_beyond_it() -> None:
-    section = refloss.load_options({"loss": {"y": {"type": "huber", "delta": 1.0}}})
+    chosen = refloss.load_options({"loss": {"y": {"type": "huber", "delta": 1.0}}})
     y = np.concatenate([np.full(999, 0.01), [5.0]])
-    figure = plot_parity(section.evaluate({"y": y}, {"y": np.zeros(1000)}))
+    figure = plot_parity(chosen.evaluate({"y": y}, {"y": np.zeros(1000)}))
     parity, residuals = figure.axes[:2]
     assert residuals.get_xlim() == (-2.0, 2.0)
     dashed = [line for line in parity.lines if line.get_linestyle() == "--"]
@@ -111,7 +87,7 @@ def test_the_knee_is_in_view_where_there_are_elements_beyond_it() -> None:
 
 
 def test_words_say_type_weight_and_what_it_adds() -> None:
-    result = evaluated()
+    result = section()
     figure = plot_parity(result)
     for path, term in result.terms.items():
         title = next(ax.get_title(loc="left") for ax in figure.axes if ax.get_title(loc="left").startswith(f"{path}, "))
@@ -123,22 +99,22 @@ def test_words_say_type_weight_and_what_it_adds() -> None:
 
 
 def test_units_are_those_of_energies_and_their_gradients() -> None:
-    units = {panel.path: panel.unit for panel in parity_data(evaluated()).panels}
+    units = {panel.path: panel.unit for panel in parity_data(section()).panels}
     assert units == {
         "energy": "eV",
         "energy/positions": "eV/Å",
         "energy/strain": "eV",
         "charge": "units of the target",
     }
-    divided = parity_data(evaluated(num_atoms=ATOMS)).panels
+    divided = parity_data(section(num_atoms=ATOMS)).panels
     assert [panel.unit for panel in divided][:3] == ["eV/atom", "eV/Å", "eV/atom"]
-    target, _ = elements(evaluated(num_atoms=ATOMS), "energy")
-    whole, _ = elements(evaluated(), "energy")
+    target, _ = elements(section(num_atoms=ATOMS), "energy")
+    whole, _ = elements(section(), "energy")
     np.testing.assert_allclose(target * ATOMS, whole, rtol=1e-15)
 
 
 def test_terms_are_chosen_by_their_names() -> None:
-    result = evaluated()
+    result = section()
     figure = plot_parity(result, terms=["energy/positions"])
     assert "energy/strain" not in words(figure)
     assert "3 of its 4 terms not shown" in words(figure)
@@ -150,8 +126,8 @@ def test_terms_are_chosen_by_their_names() -> None:
 
 
 def test_a_section_without_pointwise_terms_is_told_so() -> None:
-    section = refloss.load_options({"loss": {"mtt::dos": "shift_agnostic_mse"}})
-    result = section.evaluate({"mtt::dos": np.ones((1, 9))}, {"mtt::dos": np.ones((1, 7))})
+    chosen = refloss.load_options({"loss": {"mtt::dos": "shift_agnostic_mse"}})
+    result = chosen.evaluate({"mtt::dos": np.ones((1, 9))}, {"mtt::dos": np.ones((1, 7))})
     message = r"^result: found mtt::dos \(shift_agnostic_mse\), expected a term of mse, mae or huber"
     with pytest.raises(InputError, match=message):
         plot_parity(result)
@@ -159,9 +135,9 @@ def test_a_section_without_pointwise_terms_is_told_so() -> None:
 
 @pytest.mark.parametrize("values", [[np.nan, np.nan], [0.0, 0.0], [1.0, 1.0], [7.5]])
 def test_no_element_one_element_and_no_error(values: list[float]) -> None:
-    section = refloss.load_options({"loss": {"y": {"type": "huber", "delta": 0.5}}})
+    chosen = refloss.load_options({"loss": {"y": {"type": "huber", "delta": 0.5}}})
     targets = np.array(values)
-    result = section.evaluate({"y": np.nan_to_num(targets)}, {"y": targets})
+    result = chosen.evaluate({"y": np.nan_to_num(targets)}, {"y": targets})
     (panel,) = parity_data(result).panels
     low, high = panel.limits
     assert low < high
@@ -171,11 +147,11 @@ def test_no_element_one_element_and_no_error(values: list[float]) -> None:
 
 
 def test_five_terms_take_a_second_row() -> None:
-    section = refloss.load_options({"loss": dict.fromkeys("abcde", "mse")})
+    chosen = refloss.load_options({"loss": dict.fromkeys("abcde", "mse")})
     rng = np.random.default_rng(0)
     data = {name: rng.normal(size=4) for name in "abcde"}
     other = {name: rng.normal(size=4) for name in "abcde"}
-    figure = plot_parity(section.evaluate(data, other))
+    figure = plot_parity(chosen.evaluate(data, other))
     titled = [ax.get_title(loc="left").partition(",")[0] for ax in figure.axes if ax.get_title(loc="left")]
     assert titled == list("abcde")
     assert len(figure.axes) == 10  # no axes without a term, and no scale of colours where each dot is one element

@@ -180,7 +180,7 @@ def plot_gallery(
             list(handles.values()),
             list(handles),
             loc="outside lower left",
-            ncols=2 if columns == 1 else 4,
+            ncols=2 if columns < 3 else 4,
             title=data.energy_label,
             alignment="left",
         )

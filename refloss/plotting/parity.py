@@ -305,8 +305,8 @@ def _residuals(ax: Axes, panel: ParityPanel) -> None:
     ax.set_ylim(0, None if panel.count else 1)
     ax.xaxis.set_major_locator(MaxNLocator(nbins=4, steps=[1, 2, 5, 10]))
     ax.yaxis.set_major_locator(MaxNLocator(nbins=4, steps=[1, 2, 5, 10]))
-    ax.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+    ax.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0, symbol=""))
     beyond = f"\noutermost: up to ±{panel.largest:.3g}" if panel.largest > panel.edges[-1] else ""
     ax.set_xlabel(f"residual ({panel.unit}){beyond}")
-    ax.set_ylabel("share in each bin")
+    ax.set_ylabel("share in each bin (%)")
     ax.set_box_aspect(0.65)
