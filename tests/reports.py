@@ -14,6 +14,8 @@ HOSTILE = (
     "</script><script>document.title = 'taken'</script>",
     "<img src=x onerror=\"document.title = 'taken'\">",
     "<!--<script>",
+    "</script x",
+    "<!--<script x",
     "]]> --> </title></style><svg onload=alert(1)>",
     "\" onmouseover='alert(1)' x=\"{{ 7 * 7 }}{% raw %}",
     "javascript:alert(1)",

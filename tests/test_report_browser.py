@@ -114,6 +114,26 @@ def test_at_full_size_and_far_from_zero(browser: Browser, tmp_path: Path) -> Non
             assert_figures(tab, summary, 1, shift)
 
 
+@pytest.mark.parametrize("convention", ["documented", "metatrain-2025.12"])
+def test_where_sums_cancel(browser: Browser, tmp_path: Path, convention: str) -> None:
+    """Plain sums lose some four digits of C, and plain products some six of G."""
+    rng = np.random.default_rng(4)
+    _, targets, mask = reports.spectra(2, points=80, extra=6)
+    large = rng.uniform(0.5e6, 1e6, (2, 7))
+    targets[:, 1:8], targets[:, 8:15] = large, rng.permuted(-large, axis=1)  # as large as they are, they add up to 0
+    mask[:, :16] = False
+    x = np.arange(86) / 20
+    predictions = 3e3 + 1e-3 * np.sin(x) * np.array([[1.0], [0.7]])  # a slope of 0.02 states/eV² at 3000 states/eV
+    targets[:, 16:] = 3e3 + 1e-3 * targets[:, 16:]
+    targets[:, 0] += 3e3
+    targets[:, 1:15] += 3e3
+    summary = reports.aligned(predictions, targets, mask, convention=convention)
+    with opened(browser, written(tmp_path, summary), "#structure=1") as tab:
+        for shift in range(7):
+            slide(tab, shift)
+            assert_figures(tab, summary, 1, shift)
+
+
 def test_small_numbers_of_points_and_no_room_to_align(browser: Browser, tmp_path: Path) -> None:
     """N = 2, where the cumulative has one point, and one shift alone: the slider has nothing to move."""
     rng = np.random.default_rng(2)
