@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
+from pictured import coarse
 
 import refloss
 from refloss import InputError, demo
@@ -182,12 +183,3 @@ def test_the_printed_command_works_in_a_shell(tmp_path: Path) -> None:
     )
     assert repeated.stdout in done.stdout
     assert "total" in repeated.stdout
-
-
-def coarse(path: Path) -> np.ndarray:
-    """The picture in cells of 40 by 40 pixels: releases of matplotlib move words and edges by a pixel or two."""
-    from matplotlib.image import imread
-
-    image = imread(path)[..., :3]
-    height, width = (size // 40 * 40 for size in image.shape[:2])
-    return image[:height, :width].reshape(height // 40, 40, width // 40, 40, 3).mean(axis=(1, 3))

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import ast
+import re
 import runpy
 from pathlib import Path
 
+import numpy as np
 import pytest
+from pictured import coarse
 
 from refloss.crosscheck.cases import parameters
 
@@ -49,3 +52,18 @@ def test_align_a_dos_finds_the_three_electronvolts(
     names = runpy.run_path(str(EXAMPLES[0].parent / "align_a_dos.py"))
     assert names["up"] == pytest.approx(3.0, abs=0.2)
     assert f"moved up by {names['up']:.2f} eV" in capsys.readouterr().out
+
+
+def test_the_figures_of_the_readme_are_what_every_picture_draws(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    figures, readme = FOLDER.parent / "figures", (FOLDER.parent / "README.md").read_text(encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    runpy.run_path(str(FOLDER / "every_picture.py"))
+    drawn = {path.name for path in tmp_path.iterdir()}
+    assert drawn == {path.name for path in figures.iterdir()}
+    assert drawn == set(re.findall(r"\(figures/(\w+\.png)\)", readme))
+    assert sum(path.stat().st_size for path in figures.iterdir()) < 1_500_000
+    for name in drawn:
+        # Other data differ by 0.02 and more; an edge that moves by two pixels, by a twentieth of a few cells.
+        assert np.sqrt(np.mean((coarse(figures / name) - coarse(tmp_path / name)) ** 2)) < 0.01, name

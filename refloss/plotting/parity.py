@@ -243,8 +243,7 @@ def plot_parity(
             handles |= dict(zip(*reversed(ax.get_legend_handles_labels()), strict=True))
         canvas.legend(list(handles.values()), list(handles), loc="outside lower left", ncols=min(columns + 1, 4))
         if most > 1:
-            shown = axes[::2].ravel()[: len(data.panels)]
-            canvas.colorbar(dots[0], ax=list(shown), label="elements a dot", aspect=30, pad=0.02, fraction=0.05)
+            _scale(canvas, dots[0], list(axes[::2].ravel()[: len(data.panels)]), most)
         return style.root(canvas)
 
 
@@ -256,7 +255,7 @@ def _parity(ax: Axes, panel: ParityPanel, most: int) -> ScalarMappable:
     from matplotlib.colors import ListedColormap, LogNorm
     from matplotlib.ticker import MaxNLocator
 
-    shades = ListedColormap(mpl.colormaps["Blues"](np.linspace(0.35, 1.0, 256)))
+    shades = ListedColormap(mpl.colormaps["Blues"](np.linspace(0.5, 1.0, 256)))
     low, high = panel.limits
     ax.plot([low, high], [low, high], color=style.INK, lw=0.6, zorder=1, label="prediction = target")
     if panel.delta is not None:
@@ -267,7 +266,7 @@ def _parity(ax: Axes, panel: ParityPanel, most: int) -> ScalarMappable:
         panel.target,
         panel.prediction,
         c=panel.elements,
-        s=6,
+        s=9,
         lw=0,
         cmap=shades,
         norm=LogNorm(1, max(most, 2)),
@@ -289,6 +288,20 @@ def _parity(ax: Axes, panel: ParityPanel, most: int) -> ScalarMappable:
 
 
 _KNEE: Final = "knee of huber, |residual| = δ"
+
+
+def _scale(canvas: Figure | SubFigure, dots: ScalarMappable, beside: list[Axes], most: int) -> None:
+    from matplotlib.ticker import LogLocator
+
+    few = most < _DECADES
+    ticks = LogLocator(subs=(1.0, 2.0, 5.0) if few else (1.0,))
+    scale = canvas.colorbar(dots, ax=beside, label="elements a dot", ticks=ticks, aspect=30, pad=0.02, fraction=0.05)
+    scale.ax.yaxis.set_major_formatter("{x:,.0f}")
+    scale.minorticks_off()
+
+
+_DECADES: Final = 50
+"""From here powers of ten alone are labels enough."""
 
 
 def _residuals(ax: Axes, panel: ParityPanel) -> None:
