@@ -129,7 +129,7 @@ function choose(b, shift = null) {
   state.markRank(k);
   const { rows } = term, place = rows.loss.filter(loss => loss > rows.loss[k]).length + 1;
   byId('name').replaceChildren(html('bdi', {}, nameOf(term, k)));
-  byId('rank').textContent = `${rows.name ? `Structure ${b}, ` : ''}loss ${shown(rows.loss[k], 6)}, rank ${place} of ${term.structures}`;
+  byId('rank').textContent = `${rows.name ? `Structure ${b}, ` : ''}loss ${shown(rows.loss[k], 6)}, rank ${place} of ${term.structures} (convention ${term.convention})`;
   const notes = notesOf(term, k);
   byId('notes').textContent = notes && `Note: ${notes}.`;
   byId('detail').hidden = false;
