@@ -207,6 +207,18 @@ def test_targets_are_chosen_and_what_is_left_out_is_told(tmp_path: Path) -> None
     refused(source, tmp_path / "b.nzp", r"found the ending '\.nzp', expected \.npz, ")
 
 
+@pytest.mark.parametrize("name", ["extxyz", "memmap", "npz", "disk dataset"])
+def test_a_target_that_is_chosen_keeps_its_gradients(tmp_path: Path, name: str) -> None:
+    """Of formats too in which a gradient is found by what options say, or by the name of its energy."""
+    source = tmp_path / ENDINGS[name].replace("a", "in", 1)
+    formats.write("source", source, DATA)
+    made = convert(source, tmp_path / "a.npz", targets=["energy"], drop=["labels"])
+    assert set(made.left_out) == set(DATA.data) - {"energy"}
+    found = arrays(formats.read("found", tmp_path / "a.npz"))
+    assert set(found) == {"energy"}
+    assert set(found["energy"]) == set(DATA.data["energy"]) > {"values"}
+
+
 def test_options_say_what_the_data_are_called(tmp_path: Path) -> None:
     """The file that is converted has a key of its own for the target; that of another file is not looked for in it."""
     source = tmp_path / "in.h5"

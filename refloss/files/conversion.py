@@ -90,9 +90,13 @@ def convert(
         if kind not in DROPS:
             raise InputError(f"--drop: found {kind!r}, expected {', '.join(DROPS)}{did_you_mean(kind, DROPS)}")
     step(f"reading {source}")
-    quantities = _quantities(options, source, targets)
+    described = {} if options is None else _by_options(options, source)
+    names = list(targets or described)
+    quantities = [described[name] for name in names if name in described]
+    if not quantities and formats.detect("IN", source).name == "mts":  # which does not say what it holds
+        quantities = [Quantity(name, name) for name in names]
     given = formats.read("IN", source, quantities)
-    wanted = _wanted(source, given.data, [quantity.name for quantity in quantities], strict=bool(targets))
+    wanted = _wanted(source, given.data, names, strict=bool(targets))
     contents = _dropped(source, Contents(wanted, given.structures), drop)
     if form.name == "mts" and given.structures is not None:
         if "structures" not in drop:
@@ -125,20 +129,19 @@ class _Changed(Stored):
         return self._change(self._array.whole())
 
 
-def _quantities(options: Path | None, source: Path, targets: Sequence[str]) -> list[Quantity]:
-    """Return what is wanted of the input, as far as it is described."""
+def _by_options(options: Path, source: Path) -> dict[str, Quantity]:
+    """Return what the options say of the input, by the names that they give it."""
+    root, problems = place_of(options)
+    section = data_section(root, problems, "training_set")
+    problems.raise_any()
+    assert section is not None  # or there would be a problem
+    named = [entry for one in section.sets for entry in {**one.targets, **one.extra_data}.values()]
+    # What another file holds may have the same key there: energy in two data sets, say.
+    here = [entry for entry in named if Path(entry.file.place.value).name == source.name]
     described: dict[str, Quantity] = {}
-    if options is not None:
-        root, problems = place_of(options)
-        section = data_section(root, problems, "training_set")
-        problems.raise_any()
-        assert section is not None  # or there would be a problem
-        named = [entry for one in section.sets for entry in {**one.targets, **one.extra_data}.values()]
-        # What another file holds may have the same key there: energy in two data sets, say.
-        here = [entry for entry in named if Path(entry.file.place.value).name == source.name]
-        for entry in here or named:
-            described.setdefault(entry.quantity.name, entry.quantity)
-    return [described.get(name, Quantity(name, name)) for name in targets] or [*described.values()]
+    for entry in here or named:
+        described.setdefault(entry.quantity.name, entry.quantity)
+    return described
 
 
 def _wanted(source: Path, data: Data, names: Sequence[str], *, strict: bool) -> dict[str, Any]:
