@@ -330,7 +330,7 @@ def test_the_demo_of_own_structures(xyz: Path, tmp_path: Path, capsys: pytest.Ca
     assert err == ""
     assert f"2 structures of {xyz}" in " ".join(out.split())
     assert "recovers the shift of" in out
-    names = {"options.yaml", "predictions.npz", "targets.npz", "extra_data.npz", "results.json"}
+    names = {"options.yaml", "predictions.npz", "targets.npz", "extra_data.npz", "results.json", "report.html"}
     assert {path.name for path in folder.iterdir()} == names | {"alignment.png", "masks.png", "terms.png"}
     results = json.loads((folder / "results.json").read_text(encoding="utf-8"))
     assert list(results["terms"]) == ["mtt::dos"]

@@ -173,7 +173,8 @@ class _Held:
                 found, expected = (
                     f"{kind} of shape {array.shape[1:]}" for kind, array in zip(kinds, (values, first), strict=True)
                 )
-                raise InputError(f"{where}: found {found}, expected {expected}, as in {self.frames[0]}")
+                first_frame = self.frames[0].removeprefix(f"{self.where}: ")
+                raise InputError(f"{where}: found {found}, expected {expected}, as in {first_frame}")
             yield where, values
 
     @staticmethod
