@@ -345,7 +345,7 @@ def test_a_click_into_the_objective_moves_the_window(browser: Browser, tmp_path:
 
 @pytest.mark.parametrize("viewport", [WIDE, NARROW], ids=["wide", "narrow"])
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("kind", ["eight", "one", "pointwise", "empty mask", "long names"])
+@pytest.mark.parametrize("kind", ["eight", "one", "pointwise", "empty mask", "long names", "not reduced"])
 def test_pages_open_and_fit_the_screen(
     browser: Browser, tmp_path: Path, kind: str, scheme: str, viewport: dict[str, int]
 ) -> None:
@@ -357,7 +357,11 @@ def test_pages_open_and_fit_the_screen(
         mask[:] = False
     elif kind == "long names":
         names = ["Ba2Ca2Cu3" * 30 for _ in range(8)]
-    summary = reports.pointwise() if kind == "pointwise" else reports.aligned(predictions, targets, mask)
+    reduction = "none" if kind == "not reduced" else "mean"
+    if kind == "pointwise":
+        summary = reports.pointwise()
+    else:
+        summary = reports.aligned(predictions, targets, mask, reduction=reduction)
     with opened(browser, written(tmp_path, summary, names=names), viewport=viewport, color_scheme=scheme) as tab:
         assert tab.evaluate("document.documentElement.scrollWidth") <= viewport["width"]
         assert (
@@ -365,7 +369,10 @@ def test_pages_open_and_fit_the_screen(
             if kind != "pointwise"
             else not tab.query_selector("#explorer")
         )
-        assert float(tab.get_attribute("#total", "value") or "nan") == summary.result.total
+        if kind == "not reduced":
+            assert "There is no total" in tab.inner_text(".total")
+        else:
+            assert float(tab.get_attribute("#total", "value") or "nan") == summary.result.total
         if kind != "pointwise":
             assert tab.locator("#rows tr").count() == len(predictions)
             assert tab.is_visible("#curves svg")
