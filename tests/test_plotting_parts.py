@@ -37,7 +37,7 @@ def agnostic(convention: str) -> AlignedResult:
 def results() -> Iterator[AlignedResult]:
     """Yield results under every convention of both losses, with weights that tell the terms apart."""
     for convention in MASKED_DOS:
-        yield generic(convention=convention, grad_weight=0.3, int_weight=-1.7)
+        yield generic(structures=12, convention=convention, grad_weight=0.3, int_weight=-1.7)
     for convention in AGNOSTIC:
         yield agnostic(convention)
 
@@ -254,15 +254,19 @@ def test_a_view_that_leaves_a_part_of_the_contribution_out_says_how_much() -> No
     assert part_outside(np.zeros(3), np.arange(3.0), 5.0, 6.0) == 0.0
 
 
-def test_the_penalty_is_in_view_where_it_acts_far_from_the_states() -> None:
-    grid = 0.05 * np.arange(1000)
-    target = np.exp(-(((grid - 10) / 2) ** 2))
-    prediction = target + np.exp(-(((grid - 40) / 0.5) ** 2))
-    result = refloss.masked_dos(prediction[None], target[None], (grid < 20)[None], energy_grid=grid)
-    low, high = penalty_data(result).view
-    assert 0.0 <= low < 6.0
-    assert 41.0 < high < 44.0
-    assert penalty_data(result).left_out(low, high) < 0.01
+@pytest.mark.parametrize("away", [-30.0, 30.0])
+def test_the_penalty_is_in_view_where_it_acts_far_from_the_states(away: float) -> None:
+    grid = 0.05 * np.arange(-1000, 1000)
+    target = np.exp(-((grid / 2) ** 2))
+    bump = np.exp(-(((grid - away) / 0.5) ** 2))
+    mask = np.abs(grid) < 10
+    data = penalty_data(refloss.masked_dos((target + bump)[None], target[None], mask[None], energy_grid=grid))
+    ends = sorted(np.abs(data.view))
+    # The states end where the Gaussian of 2 eV is a thousandth, at 5.3 eV, with 1 eV of margin; the squared slope of
+    # the bump some 1.1 eV from its middle, with as much.
+    assert 6.0 < ends[0] < 7.0
+    assert 31.9 < ends[1] < 32.9
+    assert data.left_out(*data.view) < 0.01
 
 
 @pytest.mark.parametrize("plot", [plot_penalty, plot_cumulative])

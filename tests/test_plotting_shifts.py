@@ -84,6 +84,8 @@ def test_every_structure_is_in_the_bar_of_its_shift(shifts: int, chosen: list[fl
     assert width in {1, 2, 5, 10, 20, 50, 100, 200}
     np.testing.assert_allclose(points, width, rtol=1e-9)  # differences of numbers up to 210 that are off by 1e-14
     assert data.edges.size - 1 <= 51
+    # They stand at multiples of it, wherever the view begins: pictures of two batches can be compared.
+    assert round(data.edges[0] / 0.07 + 0.5) % width == 0
     assert (data.view[0], data.view[1]) == (data.edges[0], data.edges[-1])
     assert data.ends.tolist() == [0.0, (shifts - 1) * 0.07]
     if shifts <= 400:
@@ -182,9 +184,10 @@ def test_a_landscape_is_relative_to_the_best_of_its_structure() -> None:
 
 
 def test_equal_shifts_keep_the_order_of_the_batch() -> None:
-    result = generic(structures=1)
-    many = refloss.masked_dos(*(np.repeat(a, 5, axis=0) for a in (result.predictions, result.targets, result.mask)))
-    assert landscapes_data(many).order.tolist() == [0, 1, 2, 3, 4]
+    two = generic(structures=2)
+    assert two.shift[0] < two.shift[1]
+    many = refloss.masked_dos(*(np.tile(array, (60, 1)) for array in (two.predictions, two.targets, two.mask)))
+    assert landscapes_data(many).order.tolist() == [*range(0, 120, 2), *range(1, 120, 2)]
 
 
 def test_an_exact_fit_has_a_scale_and_what_is_constant_too() -> None:
