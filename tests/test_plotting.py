@@ -435,6 +435,9 @@ DICHROMACY = {
         (style.BLUE, style.INK, style.VERMILLION),  # pointwise
         (style.BLUE, style.VERMILLION, style.SKY, style.PURPLE, "#FFFFFF"),  # shifts
         (style.ORANGE, style.INK, style.SHADE),  # what a term adds
+        (style.SKY, style.ORANGE, style.INK, style.SHADE),  # pushes
+        (style.BLUE, style.VERMILLION, style.PURPLE, "#E1E1E1"),  # pushes of terms, over shading, which is transparent
+        (style.BLUE, style.ORANGE, style.INK, "#FFFFFF"),  # shares of elements and loss
     ],
 )
 def test_colours_that_meet_differ_for_all_eyes(eyes: str, together: tuple[str, ...]) -> None:

@@ -76,6 +76,17 @@ def test_parts_are_the_slopes_of_the_weighted_terms(convention: Any) -> None:
         np.testing.assert_allclose(found, slopes, rtol=1e-9, atol=1e-12 * max(size, 1.0))
 
 
+def test_what_has_no_weight_has_no_part() -> None:
+    full, none = (gradient_data(generic(grad=True, grad_weight=0.0, int_weight=weight), 1) for weight in (1.7, 0.0))
+    *_, smooth, cumulated = full.parts.values()
+    assert not smooth.any()
+    assert cumulated.any()
+    density, *others = none.parts.values()
+    assert not any(part.any() for part in others)
+    size = float(np.abs(density).max())
+    np.testing.assert_allclose(density, none.push, rtol=0, atol=1e-11 * size)  # G of weight 1 is some 1000 times D
+
+
 def test_a_step_along_the_push_lowers_the_value() -> None:
     result = spectra(convention="intended", grad=True)
     push = np.stack([gradient_data(result, b).push for b in range(6)])

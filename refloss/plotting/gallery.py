@@ -198,7 +198,7 @@ def _draw(ax: Axes, data: GalleryData, panel: GalleryPanel, limits: tuple[float,
     energy, target, aligned = data.energy[shown], panel.target[shown], panel.aligned[shown]
     style.shade(ax, panel.masked_out, label="does not count (masked out)")
     counts = panel.mask[shown]
-    ax.fill_between(energy, target, aligned, counts, color=style.ORANGE, alpha=0.6, lw=0, label=_MISFIT, zorder=1)
+    ax.fill_between(energy, target, aligned, counts, color=style.SKY, alpha=0.6, lw=0, label=_MISFIT, zorder=1)
     ax.plot(energy, target, color=style.BLUE, lw=1.6, label="target")
     ax.plot(energy, aligned, color=style.VERMILLION, lw=0.9, label="prediction, aligned")
     ax.set_xlim(*limits)

@@ -117,11 +117,14 @@ def _parts(result: AlignedResult, b: int) -> dict[str, Floats]:
         pushed: Floats = 0.0 - weighted.grad[b]
         return pushed
 
-    misfit = push(0.0, 0.0)
+    # Weights that are not 0: what nothing pushes at all takes exact arithmetic, point by point.
+    weight = result.grad_weight or 1.0
+    together = push(weight, 0.0)
+    smooth = 2.0 * (together - push(weight / 2.0, 0.0))
     return {
-        "D + F: density, front tail" if result.convention.front_tail else "D: density": misfit,
-        f"{result.grad_weight:g} · G: gradient": push(result.grad_weight, 0.0) - misfit,
-        f"{result.int_weight:g} · C: cumulated": push(0.0, result.int_weight) - misfit,
+        "D + F: density, front tail" if result.convention.front_tail else "D: density": together - smooth,
+        f"{result.grad_weight:g} · G: gradient": smooth if result.grad_weight else np.zeros_like(smooth),
+        f"{result.int_weight:g} · C: cumulated": push(weight, result.int_weight) - together,
     }
 
 

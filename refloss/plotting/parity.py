@@ -261,7 +261,7 @@ def _parity(ax: Axes, panel: ParityPanel, most: int) -> ScalarMappable:
     if panel.delta is not None:
         for side, label in ((-1, None), (1, _KNEE)):
             ends = np.array([low, high])
-            ax.plot(ends, ends + side * panel.delta, color=style.VERMILLION, lw=1.0, ls="--", zorder=3, label=label)
+            ax.plot(ends, ends + side * panel.delta, color=style.INK, lw=1.0, ls="--", zorder=3, label=label)
     dots = ax.scatter(
         panel.target,
         panel.prediction,
@@ -313,7 +313,7 @@ def _residuals(ax: Axes, panel: ParityPanel) -> None:
     if panel.delta is not None:
         for side in (-1, 1):
             if panel.delta <= panel.edges[-1]:
-                ax.axvline(side * panel.delta, color=style.VERMILLION, lw=1.0, ls="--")
+                ax.axvline(side * panel.delta, color=style.INK, lw=1.0, ls="--")
     ax.set_xlim(panel.edges[0], panel.edges[-1])
     ax.set_ylim(0, None if panel.count else 1)
     ax.xaxis.set_major_locator(MaxNLocator(nbins=4, steps=[1, 2, 5, 10]))
