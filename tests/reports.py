@@ -79,15 +79,12 @@ def two_terms(predictions: Any, targets: Any, mask: Any) -> Summary:
     )
 
 
-def pointwise() -> Summary:
-    """Return the summary of a section in which nothing is aligned."""
+def pointwise(*, missing: bool = False) -> Summary:
+    """Return the summary of a section in which nothing is aligned; `missing`: without any target."""
     rng = np.random.default_rng(5)
-    return _summary(
-        {"energy": {"type": "huber", "delta": 0.3}},
-        {"energy": rng.normal(size=(6, 1))},
-        {"energy": np.zeros((6, 1))},
-        {},
-    )
+    targets = np.full((6, 1), np.nan if missing else 0.0)
+    losses = {"energy": {"type": "huber", "delta": 0.3}}
+    return _summary(losses, {"energy": rng.normal(size=(6, 1))}, {"energy": targets}, {})
 
 
 def _summary(

@@ -21,11 +21,11 @@ from refloss.report import LIMIT, page
 from refloss.report.contents import LISTED
 
 
-def data_of(text: str) -> list[dict[str, Any]]:
-    """Return what stands in the page for its script."""
+def data_of(text: str, kind: str = "aligned") -> list[dict[str, Any]]:
+    """Return what stands in the page for its script, of aligned or of pointwise terms."""
     found = re.findall(r'<script type="application/json" id="data">(.*?)</script>', text, re.DOTALL)
     assert len(found) == 1
-    data: list[dict[str, Any]] = json.loads(found[0])
+    data: list[dict[str, Any]] = json.loads(found[0])[kind]
     return data
 
 
@@ -120,17 +120,22 @@ def test_a_thumbnail_of_a_window_in_the_padding_is_there() -> None:
     assert both[1].max() == 0
 
 
-@pytest.mark.parametrize("limit", [80_000, 200_000])
-def test_the_page_keeps_to_its_limit_and_the_worst_have_their_curves(limit: int) -> None:
+@pytest.mark.parametrize("room", [15_000, 120_000])
+def test_the_page_keeps_to_its_limit_and_the_worst_have_their_curves(room: int) -> None:
     summary = reports.aligned(*reports.spectra(40, points=300, extra=20))
-    text = page(summary, names=["é<&" * 5] * 40, limit=limit)
+    names = ["é<&" * 5] * 40
+    bare = page(summary, names=names, limit=0)  # what is said of every structure is there whatever the limit
+    assert len(data_of(bare)[0]["rows"]["index"]) == 40
+    assert data_of(bare)[0]["curves"] == {}
+    limit = len(bare.encode()) + room
+    text = page(summary, names=names, limit=limit)
     assert len(text.encode()) <= limit
     (term,) = data_of(text)
     held = len(term["curves"])
     assert 0 < held < 40
     assert {int(b) for b in term["curves"]} == set(term["rows"]["index"][:held])
     one = max(len(json.dumps(curves)) for curves in term["curves"].values())
-    assert limit - len(text.encode()) < 2 * one + 4000  # the room is used: the estimate of the rest is near
+    assert limit - len(text.encode()) < one + 100  # there is no room for one more
 
 
 def test_a_thousand_structures_of_full_size_fit() -> None:
@@ -144,7 +149,9 @@ def test_a_thousand_structures_of_full_size_fit() -> None:
 
 def test_two_terms_share_the_room() -> None:
     summary = reports.two_terms(*reports.spectra(30, points=300, extra=20))
-    first, second = data_of(page(summary, limit=260_000))
+    bare = len(page(summary, limit=0).encode())
+    first, second = data_of(page(summary, limit=bare + 150_000))
+    assert 0 < len(first["curves"]) < 30
     assert abs(len(first["curves"]) - len(second["curves"])) <= 2
 
 
@@ -232,3 +239,23 @@ def test_of_more_structures_than_can_be_listed_the_worst_are() -> None:
     worst = np.argsort(-summary.result.terms["mtt::dos"].result.per_structure, kind="stable")
     assert term["rows"]["index"] == worst[:LISTED].tolist()
     assert sum(term["all_shifts"]) == LISTED + 50
+
+
+def test_dots_lie_where_the_elements_are() -> None:
+    summary = reports.pointwise()
+    (panel,) = data_of(page(summary), "pointwise")
+    term = summary.result.terms["energy"]
+    low, high = panel["limits"]
+    found = [low + place / 1000 * (high - low) for place in panel["prediction"]]
+    # Six numbers in cells of their own, told to a thousandth of the axis.
+    np.testing.assert_allclose(
+        sorted(found), np.sort(term.arguments["predictions"].ravel()), atol=0.6e-3 * (high - low)
+    )
+    assert panel["elements"] == [1] * 6
+    assert panel["delta"] == 0.3
+    assert sum(panel["share_of_loss"]) == pytest.approx(1.0, rel=1e-12)
+
+
+def test_of_no_elements_there_is_a_picture_without_dots() -> None:
+    (panel,) = data_of(page(reports.pointwise(missing=True)), "pointwise")
+    assert (panel["count"], panel["target"]) == (0, [])

@@ -345,7 +345,9 @@ def test_a_click_into_the_objective_moves_the_window(browser: Browser, tmp_path:
 
 @pytest.mark.parametrize("viewport", [WIDE, NARROW], ids=["wide", "narrow"])
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("kind", ["eight", "one", "pointwise", "empty mask", "long names", "not reduced"])
+@pytest.mark.parametrize(
+    "kind", ["eight", "one", "pointwise", "empty mask", "long names", "not reduced", "no elements"]
+)
 def test_pages_open_and_fit_the_screen(
     browser: Browser, tmp_path: Path, kind: str, scheme: str, viewport: dict[str, int]
 ) -> None:
@@ -358,22 +360,21 @@ def test_pages_open_and_fit_the_screen(
     elif kind == "long names":
         names = ["Ba2Ca2Cu3" * 30 for _ in range(8)]
     reduction = "none" if kind == "not reduced" else "mean"
-    if kind == "pointwise":
-        summary = reports.pointwise()
+    pointwise = kind in {"pointwise", "no elements"}
+    if pointwise:
+        summary = reports.pointwise(missing=kind == "no elements")
     else:
         summary = reports.aligned(predictions, targets, mask, reduction=reduction)
     with opened(browser, written(tmp_path, summary, names=names), viewport=viewport, color_scheme=scheme) as tab:
         assert tab.evaluate("document.documentElement.scrollWidth") <= viewport["width"]
-        assert (
-            tab.is_visible("#explorer") == (kind != "pointwise")
-            if kind != "pointwise"
-            else not tab.query_selector("#explorer")
-        )
+        assert tab.locator("#explorer").count() == (not pointwise)
+        assert tab.locator("#panels svg").count() == 2 * pointwise
+        assert tab.locator(".parity .dot").count() == 6 * (kind == "pointwise")
         if kind == "not reduced":
             assert "There is no total" in tab.inner_text(".total")
         else:
             assert float(tab.get_attribute("#total", "value") or "nan") == summary.result.total
-        if kind != "pointwise":
+        if not pointwise:
             assert tab.locator("#rows tr").count() == len(predictions)
             assert tab.is_visible("#curves svg")
         for ratio, where in contrasts(tab):

@@ -1,6 +1,7 @@
 """The report: an evaluated section as one web page, which loads nothing and opens from disk.
 
-The page tells the terms, and of each aligned loss how its structures came out: a table to sort and to filter, with a
+The page tells the terms, how predictions of energies and the like lie over their targets, and of each aligned loss how
+its structures came out: a table to sort and to filter, with a
 thumbnail of each structure, and for as many as there is room, worst first, the curves themselves. Of a structure with
 curves the reader moves the window over the prediction by hand, and the page computes anew, in float64 and with
 compensated sums, all that depends on it. Nothing that this package computes depends on the page.
@@ -22,7 +23,7 @@ from refloss.summary import Summary
 
 __all__ = ["LIMIT", "page"]
 
-_SCRIPTS: Final = ("numbers.js", "drawing.js", "curves.js", "overview.js", "page.js")
+_SCRIPTS: Final = ("numbers.js", "drawing.js", "curves.js", "overview.js", "parity.js", "page.js")
 """In the order in which they need each other; together they are one function."""
 
 
@@ -63,7 +64,7 @@ def page(summary: Summary, *, names: Sequence[str] | None = None, limit: int = L
         )
         return text.encode("utf-8", "backslashreplace").decode("utf-8")  # a file's name may have bytes that are none
 
-    return with_data(json_text(contents(summary, names, limit - len(with_data("[]").encode()))))
+    return with_data(json_text(contents(summary, names, limit - len(with_data("").encode()))))
 
 
 def _part(name: str) -> str:

@@ -16,7 +16,8 @@ import numpy as np
 
 from refloss.errors import InputError
 from refloss.plotting.common import energies, support, unit_of
-from refloss.results import AlignedResult, Booleans, Floats, json_safe
+from refloss.plotting.parity import parity_data
+from refloss.results import AlignedResult, Booleans, Floats, PointwiseResult, json_safe
 from refloss.summary import Summary
 
 LIMIT: Final = 5_000_000
@@ -36,6 +37,33 @@ def json_text(value: Any) -> str:
     """Return JSON in which no character has a meaning in HTML: nothing in it can end the element that it stands in."""
     text = json.dumps(value, separators=(",", ":"), allow_nan=False)
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
+
+
+def parity(summary: Summary) -> list[dict[str, Any]]:
+    """Return what is drawn of each pointwise term: places in thousandths of the axes, shares of elements and loss."""
+    if not any(isinstance(term.result, PointwiseResult) for term in summary.result.terms.values()):
+        return []
+    panels = []
+    for panel in parity_data(summary.result).panels:
+        low, high = panel.limits
+        places = {
+            name: np.rint(1000.0 * (getattr(panel, name) - low) / (high - low)).astype(int).tolist()
+            for name in ("target", "prediction")
+        }
+        names = (
+            "unit",
+            "delta",
+            "count",
+            "elements",
+            "limits",
+            "edges",
+            "share_of_elements",
+            "share_of_loss",
+            "largest",
+        )
+        told = {name: json_safe(getattr(panel, name)) for name in names}
+        panels.append({"path": _text(panel.path), **told, **places})
+    return panels
 
 
 def term_rows(summary: Summary) -> list[dict[str, Any]]:
@@ -60,8 +88,13 @@ def term_rows(summary: Summary) -> list[dict[str, Any]]:
     return rows
 
 
-def contents(summary: Summary, names: Sequence[str] | None, room: int) -> list[dict[str, Any]]:
-    """Return, for each aligned term, what the page's script draws of it, in `room` bytes of JSON altogether."""
+def contents(summary: Summary, names: Sequence[str] | None, room: int) -> dict[str, Any]:
+    """Return what the page's script draws, of pointwise and of aligned terms, in `room` bytes of JSON altogether."""
+    pointwise = parity(summary)
+    return {"pointwise": pointwise, "aligned": _aligned(summary, names, room - len(json_text(pointwise)) - 30)}
+
+
+def _aligned(summary: Summary, names: Sequence[str] | None, room: int) -> list[dict[str, Any]]:
     aligned = {name: term for name, term in summary.result.terms.items() if isinstance(term.result, AlignedResult)}
     told = []
     for position, (name, term) in enumerate(aligned.items()):

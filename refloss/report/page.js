@@ -3,7 +3,7 @@
 const ROWS = 200;  // drawn at once; the rest on demand, so that the page is there at once
 
 const byId = id => document.getElementById(id);
-const terms = JSON.parse(byId('data').textContent);
+const { aligned: terms, pointwise } = JSON.parse(byId('data').textContent);
 const state = { term: null, rows: [], sort: 'rank', ascending: true, drawn: ROWS, chosen: null, curves: null, structures: new Map() };
 
 const COLUMNS = [
@@ -285,4 +285,18 @@ function begin() {
   followAddress();
 }
 
+function beginParity() {
+  byId('parity').hidden = false;
+  const places = pointwise.map(panel => {
+    const figures = html('div'), told = `${panel.count} element${panel.count === 1 ? '' : 's'}${panel.delta === null ? '' : `; dashed: the knee, ±${shown(panel.delta)}`}`;
+    byId('panels').append(html('div', {}, html('h3', {}, html('bdi', {}, panel.path)), html('p', { class: 'small' }, told), figures));
+    return figures;
+  });
+  const draw = () => places.forEach((place, k) => drawParity(place, pointwise[k]));
+  let width = innerWidth;
+  addEventListener('resize', () => { if (innerWidth !== width) { width = innerWidth; draw(); } });
+  draw();
+}
+
+if (pointwise.length) beginParity();
 if (terms.length) begin();
