@@ -404,6 +404,10 @@ def test_a_forked_process_asks_a_reader_of_its_own(tmp_path: Path) -> None:
         ({"num_atoms": [2.0, 1.0]}, "structures/num_atoms: found the type float64, expected integers"),
         ({"num_atoms": [2, 0]}, "structures/num_atoms: found"),
         ({"num_atoms": [[2, 1]]}, r"structures/num_atoms: found shape \(1, 2\)"),
+        ({"num_atoms": np.zeros((0, 2), int)}, r"structures/num_atoms: found shape \(0, 2\), expected"),
+        # The sum in int64 is 3: np.repeat would write beyond its array.
+        ({"num_atoms": [2**62, 2**62, 2**62, 2**62 + 3]}, rf"num_atoms: found {2**64 + 3} atoms in all, expected at"),
+        ({"num_atoms": [2, 1], "cells": np.full((2, 3, 3), np.nan)}, "found a cell of structure 0 that is not finite"),
         ({"num_atoms": [2, 1], "positions": np.zeros((2, 3))}, r"positions: found shape \(2, 3\), expected \(3, 3\)"),
         ({"num_atoms": [2, 1], "type": [1, 1, 1]}, r"'structures/type'.*did you mean 'structures/types'"),
     ],

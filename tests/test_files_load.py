@@ -21,6 +21,8 @@ from refloss import ConfigError, InputError
 from refloss.cli.main import main
 from refloss.files import Contents, Structures, formats
 from refloss.files.labelling import as_tensormap
+from refloss.files.structures import chosen
+from refloss.files.tensormap import Labels, TensorBlock, TensorMap
 from refloss.files.xyz_frames import SYMBOLS
 
 ATOMS = np.array([3, 1, 2, 5])
@@ -603,6 +605,30 @@ def test_rows_of_tensormaps_go_by_structure_where_no_file_has_structures(shuffle
     Path("o.yaml").write_text(yaml.safe_dump({"loss": {"mtt::dos": LOSS["mtt::dos"]}}))
     given = ("--predictions", files[0], "--targets", files[1], "--extra-data", files[2])
     assert run("o.yaml", *given)["total"] == expected(p, t, None).total
+
+
+def test_indices_of_structures_whose_numbers_of_atoms_nothing_covers() -> None:
+    """They are divided by, and are no reason to allocate a number for each of these atoms."""
+    atoms = np.array([10**13, 2 * 10**13])
+    data = {"systems": write("s.npz", {"energy": {"values": np.ones((2, 1))}}, Structures(atoms)), "indices": [1]}
+    options = write_options(data | {"targets": {"energy": "s.npz"}}, training={"loss": "mse"})
+    found = refloss.load_dataset(options, write("p.npz", {"energy": {"values": np.ones((1, 1))}}))
+    assert found.num_atoms.tolist() == [2 * 10**13]
+
+
+def test_gradients_of_a_row_an_atom() -> None:
+    """Their samples count rows, not structures."""
+    block = TensorBlock(
+        numbers(np.random.default_rng(0), N, 1),
+        as_tensormap("q", "q", np.zeros((N, 1)), ATOMS).block().samples,
+        [],
+        Labels(["q"], [[0]]),
+    )
+    samples = Labels(["sample", "atom"], [(row, 0) for row in range(N)])
+    xyz = [Labels(["xyz"], np.arange(3))]
+    block.add_gradient("positions", TensorBlock(np.zeros((N, 3, 1)), samples, xyz, block.properties))
+    tensormap = TensorMap(Labels(["_"], [[0]]), [block])
+    assert chosen("q", tensormap, ATOMS) is tensormap
 
 
 # ---- the same structures ---------------------------------------------------------------------------------------------

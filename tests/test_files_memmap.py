@@ -213,6 +213,11 @@ def swapped(array: np.ndarray) -> np.ndarray:
         ({"na.npy": np.array([0, 2, 2, 7, 10])}, r"na\.npy: found 0 atoms in structure 1, expected ≥ 1"),
         ({"na.npy": np.array([0, 2, 3, 7, 9])}, r"'a\.bin': found 40 bytes, expected 36: shape \(9,\) of int32"),
         ({"na.npy": np.array([0, 2, 3, 7, 2**62])}, r"'a\.bin': found 40 bytes"),
+        # Differences beyond int64 come out as 2^62 each, which again sum to 10: np.repeat would write beyond its array.
+        (
+            {"na.npy": np.array([0, 2**62, -(2**63), -(2**62), 10])},
+            rf"found -{2**63 + 2**62} atoms in structure 1, expected ≥ 1",
+        ),
         ({"a.bin": None}, r"'a\.bin': cannot be read"),
         (
             {"a.bin": swapped(TYPES)},

@@ -227,6 +227,13 @@ def test_forces_stress_and_virial_become_gradients(tmp_path: Path) -> None:
         np.testing.assert_array_equal(entry["strain"], expected[..., None])
 
 
+def test_a_stress_of_a_cell_whose_volume_is_no_number(tmp_path: Path) -> None:
+    path = tmp_path / "a.xyz"
+    path.write_text(f'1\n{lattice(np.eye(3) * 1e200)} energy=1.0 s="1 0 0 0 1 0 0 0 1"\nH 0 0 0\n', encoding="utf-8")
+    with pytest.raises(InputError, match=r"frame 0 \(line 1\): 's': found the cell \[\[1e\+200, .*float64 holds"):
+        read(path, quantity("energy", gradients={"strain": GradientSource("stress", "s")}))
+
+
 def test_a_stress_that_ase_would_halve(tmp_path: Path) -> None:
     entry = quantity("energy", gradients={"strain": GradientSource("stress", "stress")})
     cell = lattice(np.eye(3))

@@ -304,7 +304,7 @@ def _symmetric(where: str, stress: Floats) -> Floats:
 
 def _volume(where: str, cell: Floats, stress: Floats) -> float:
     """Return the cell's volume in Å³; raise where there is none and a stress."""
-    found = volume(cell)
+    found = volume(where, cell)
     if found == 0.0 and not np.isnan(stress).all():
         raise InputError(f"{where}: found a stress in a structure without a cell, expected a cell, or a virial")
     return found

@@ -148,10 +148,12 @@ class _Folder:
                 f"{where}: found ns.npy {count.tolist()} and na.npy of shape {ends.shape} beginning with "
                 f"{ends.ravel()[:1].tolist()}, expected the number of structures, and one sum of atoms more, from 0 on"
             )
+        wrong = ends[1:] <= ends[:-1]  # a difference of integers may be beyond them, and look right
+        if wrong.any():
+            first = int(np.argmax(wrong))
+            found = int(ends[first + 1]) - int(ends[first])
+            raise InputError(f"{where}: na.npy: found {found} atoms in structure {first}, expected ≥ 1")
         self.num_atoms: Integers = np.diff(ends.astype(np.int64)).astype(np.int64)
-        if self.num_atoms.min() < 1:
-            first = int(np.argmax(self.num_atoms < 1))
-            raise InputError(f"{where}: na.npy: found {self.num_atoms[first]} atoms in structure {first}, expected ≥ 1")
         self.structures_count, self.atoms_count = int(count.max()), int(ends[-1])
         home = os.path.realpath(path)
         self.sizes: dict[str, int] = {}
@@ -236,7 +238,8 @@ class _Folder:
         if source.kind == "stress":
             if "c" not in self.sizes:
                 raise InputError(f"{self._where}: found {source.key!r}, a stress, and no cells, expected c.bin")
-            return _Gradient(array, np.multiply, volumes(self._cells()).reshape(-1, 1, 1, 1))
+            sizes = volumes(f"{self._where}: 'c.bin'", self._cells())
+            return _Gradient(array, np.multiply, sizes.reshape(-1, 1, 1, 1))
         return array if source.kind == "gradient" else _Gradient(array, np.multiply, _MINUS)
 
 
@@ -270,7 +273,7 @@ def _files(where: str, name: str, entry: Mapping[str, Any], structures: Structur
         factor: NDArray[Any] = _MINUS
         if key == "strain":
             cells = np.zeros((count, 3, 3)) if structures.cells is None else structures.cells.astype(np.float64)
-            sizes = volumes(cells)
+            sizes = volumes(where, cells)
             if not sizes.all():
                 first = int(np.argmin(sizes))
                 raise InputError(

@@ -256,7 +256,7 @@ def _gradient_apart(argument: str, path: Path, name: str, source: GradientSource
         cells = structures.cells if contents.structures is None else contents.structures.cells
         if cells is None or len(cells) != len(values):
             raise InputError(f"{argument}: {path}: found stresses and no cells, expected the cells of the structures")
-        sizes = volumes(cells).reshape(-1, 1, 1)
+        sizes = volumes(f"{argument}: {path}", cells).reshape(-1, 1, 1)
         lost = (sizes == 0.0) & ~np.isnan(values)
         if lost.any():
             number = int(np.argwhere(lost)[0, 0])

@@ -21,6 +21,7 @@ from refloss.arrays import on_host
 from refloss.errors import InputError, did_you_mean
 from refloss.files import Contents, Quantity, Structures, by_name
 from refloss.files.bounded import LIMITS
+from refloss.files.labelling import require_finite_cells
 
 PART: Final = 16 << 20
 """Bytes of a part: enough that the number of steps costs nothing, little beside an array that needs parts."""
@@ -302,6 +303,10 @@ def _owner(path: str, names: Collection[str]) -> str | None:
     return None
 
 
+_MOST_ATOMS: Final = 2**53
+"""More than any memory holds; numbers of atoms alone take no bytes of the file that would cover them."""
+
+
 def _structures(where: str, arrays: Mapping[str, Stored]) -> Structures:
     """Return the structures, whose arrays must have each other's shapes."""
     place = f"{where}: {STRUCTURES}"
@@ -314,12 +319,17 @@ def _structures(where: str, arrays: Mapping[str, Stored]) -> Structures:
         if name in held and held[name].dtype.kind not in "iu":
             raise InputError(f"{place}/{name}: found the type {held[name].dtype}, expected integers")
     counts = held["num_atoms"]
-    if counts.ndim != 1 or (counts.size and int(counts.min()) < 1):
-        raise InputError(f"{place}/num_atoms: found shape {counts.shape} and {counts.min()}, expected (B,), each ≥ 1")
+    if counts.ndim != 1 or (counts < 1).any():
+        least = f" and {counts.min()}" if counts.size else ""
+        raise InputError(f"{place}/num_atoms: found shape {counts.shape}{least}, expected (B,), each ≥ 1")
     total = sum(counts.tolist())
+    if total > _MOST_ATOMS:  # sums of int64 would begin again below zero, and rows be counted by them
+        raise InputError(f"{place}/num_atoms: found {total} atoms in all, expected at most {_MOST_ATOMS}")
     for name, shape in (("types", (total,)), ("positions", (total, 3)), ("cells", (len(counts), 3, 3))):
         if name in held and held[name].shape != shape:
             raise InputError(f"{place}/{name}: found shape {held[name].shape}, expected {shape}")
+    if "cells" in held:
+        require_finite_cells(place, held["cells"])
     return Structures(
         num_atoms=counts.astype(np.int64),
         types=held["types"].astype(np.int64) if "types" in held else None,

@@ -77,8 +77,9 @@ def selected(structures: Structures, indices: Integers | None) -> Structures:
     """Return the structures `indices`, in that order."""
     if indices is None:
         return structures
-    rows = _atom_rows(structures.num_atoms, indices)
     types, positions, cells = structures.types, structures.positions, structures.cells
+    # Numbers of atoms alone may lie: what has as many rows covers them.
+    rows = slice(0) if types is None and positions is None else _atom_rows(structures.num_atoms, indices)
     return Structures(
         structures.num_atoms[indices],
         None if types is None else types[rows],
@@ -145,7 +146,8 @@ def _chosen_samples(where: str, tensormap: TensorMap, num_atoms: Integers, indic
     if len(tensormap.blocks()) == 1:  # of several, each may hold some of the atoms
         block = tensormap.block(0)
         _require_atoms(where, block, num_atoms)
-        for parameter in block.gradients_list():
+        # Samples of gradients count rows, which are structures only if the rows are.
+        for parameter in () if "atom" in block.samples.names else block.gradients_list():
             _require_atoms(f"{where}, {parameter}", block.gradient(parameter), num_atoms)
     return tensormap
 
