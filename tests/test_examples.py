@@ -1,10 +1,14 @@
-"""Every example runs as it stands and draws its figure; those that are candidates for the cross-check are Python."""
+"""Every example runs as it stands and draws its figure; those that are candidates for the cross-check are Python.
+
+A lesson, `examples/lessons/<number>_<name>.py`, draws the figures `lesson_<number>_<name>.png` of `figures/lessons`.
+"""
 
 from __future__ import annotations
 
 import ast
 import re
 import runpy
+import time
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +22,9 @@ CANDIDATES = sorted(FOLDER.glob("masked_dos_*.py"))
 """They need torch or JAX: tests/released runs what of them runs on a CPU."""
 
 EXAMPLES = sorted(set(FOLDER.glob("*.py")) - {*CANDIDATES, FOLDER / "metatrain_losses.py"})
+
+LESSONS = sorted(FOLDER.glob("lessons/*.py"))
+LESSON_FIGURES = FOLDER.parent / "figures" / "lessons"
 
 
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
@@ -61,9 +68,63 @@ def test_the_figures_of_the_readme_are_what_every_picture_draws(
     monkeypatch.chdir(tmp_path)
     runpy.run_path(str(FOLDER / "every_picture.py"))
     drawn = {path.name for path in tmp_path.iterdir()}
-    assert drawn == {path.name for path in figures.iterdir()}
+    assert drawn == {path.name for path in figures.glob("*.png")}
     assert drawn == set(re.findall(r"\(figures/(\w+\.png)\)", readme))
-    assert sum(path.stat().st_size for path in figures.iterdir()) < 1_500_000
+    assert sum(path.stat().st_size for path in figures.glob("*.png")) < 1_500_000
     for name in drawn:
-        # Other data differ by 0.02 and more; an edge that moves by two pixels, by a twentieth of a few cells.
-        assert np.sqrt(np.mean((coarse(figures / name) - coarse(tmp_path / name)) ** 2)) < 0.01, name
+        assert_alike(figures / name, tmp_path / name)
+
+
+@pytest.mark.parametrize("path", LESSONS, ids=lambda path: path.stem)
+def test_lesson(
+    path: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    began = time.process_time()  # not the clock on the wall: others may be at work
+    runpy.run_path(str(path), run_name="__main__")
+    assert time.process_time() - began < 60.0
+    assert capsys.readouterr().out
+    drawn = {file.name for file in tmp_path.iterdir()}
+    assert drawn
+    assert drawn == {file.name for file in LESSON_FIGURES.glob(f"{prefix(path)}*")}
+    for name in drawn:
+        assert (LESSON_FIGURES / name).stat().st_size <= 150_000, name
+        assert_alike(LESSON_FIGURES / name, tmp_path / name)
+
+
+@pytest.mark.parametrize("path", LESSONS, ids=lambda path: path.stem)
+def test_lesson_opens_as_a_notebook_to_read(path: Path) -> None:
+    text = path.read_text(encoding="utf-8")
+    cells = re.split(r"^(?=# %%)", text, flags=re.MULTILINE)
+    assert cells[0] == ""
+    prose = [cell for cell in cells if cell.startswith("# %% [markdown]\n")]
+    assert cells[1] == prose[0]
+    assert prose[0].splitlines()[1].startswith(f"# # {path.stem.split('_')[0]}. ")
+    assert all(line.startswith("#") for cell in prose for line in cell.splitlines() if line)
+    read = "".join(prose)
+    assert re.findall(r"^# ## (Exercise|Answer)$", read, flags=re.MULTILINE) == ["Exercise", "Answer"]
+    # Each figure is referred to by its name.
+    named = set(re.findall(r"lesson_\d+_\w+\.png", read))
+    assert named == {file.name for file in LESSON_FIGURES.glob(f"{prefix(path)}*")}
+
+
+def test_every_lesson_has_its_row_in_the_table() -> None:
+    table = (FOLDER / "lessons" / "README.md").read_text(encoding="utf-8")
+    assert set(re.findall(r"\((\d_\w+\.py)\)", table)) == {path.name for path in LESSONS}
+    shown = re.findall(r"\(\.\./\.\./figures/lessons/(lesson_\w+\.png)\)", table)
+    assert {name.split("_")[1] for name in shown} == {path.stem.split("_")[0] for path in LESSONS}
+    assert all((LESSON_FIGURES / name).is_file() for name in shown)
+
+
+def test_no_figure_is_left_of_a_lesson_that_is_gone() -> None:
+    prefixes = tuple(prefix(path) for path in LESSONS)
+    assert [file.name for file in LESSON_FIGURES.glob("*") if not file.name.startswith(prefixes)] == []
+
+
+def prefix(lesson: Path) -> str:
+    return f"lesson_{lesson.stem.split('_')[0]}_"
+
+
+def assert_alike(committed: Path, drawn: Path) -> None:
+    """Other data differ by 0.02 and more; an edge that moves by two pixels, by a twentieth of a few cells."""
+    assert np.sqrt(np.mean((coarse(committed) - coarse(drawn)) ** 2)) < 0.01, drawn.name
