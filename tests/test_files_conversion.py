@@ -230,6 +230,12 @@ def test_options_say_what_the_data_are_called(tmp_path: Path) -> None:
     )
     made = convert(source, tmp_path / "a.npz", options=options)
     assert made.left_out == ("spare",)
+    options.write_text(
+        "training_set:\n  systems: in.h5\n  targets:\n"
+        "    energy: {key: u, forces: {read_from: f.xyz, key: f}, stress: false}\n"
+    )
+    made = convert(source, tmp_path / "b.npz", options=options)
+    assert made.left_out == ("spare", "energy/positions, which is in f.xyz")
     assert set(formats.read("found", tmp_path / "a.npz").data) == {"mtt::dos"}
 
 

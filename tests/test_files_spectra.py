@@ -247,6 +247,8 @@ def test_dos_for_metatrain(xyz: Path, tmp_path: Path, capsys: pytest.CaptureFixt
     data = formats.read("out", tmp_path / "dos.zip").data
     np.testing.assert_array_equal(data["mtt::dos"].block(0).values, expected_dos())
     assert data["mtt::dos_mask"].block(0).values.dtype == np.float64
+    assert "float32" not in printed
+    assert "those of float32" in dos(capsys, xyz, "--out", tmp_path / "dos.memmap", *SHORT)
 
 
 def test_k_weights_of_other_sums(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

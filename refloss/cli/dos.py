@@ -73,7 +73,10 @@ def run(arguments: argparse.Namespace) -> None:
     output = console(sys.stdout)
     output.print(f"{len(made.rows)} structure{'s' * (len(made.rows) > 1)} of {arguments.file}", soft_wrap=True)
     output.print()
-    output.print(_table(made, scaled=arguments.occupation is not None))
+    table = _table(made, scaled=arguments.occupation is not None)
+    if written.name == "memmap":
+        table.add_row("digits", "those of float32, which are all that memmap folders hold")
+    output.print(table)
     output.print()
     print_written(files, output)
 

@@ -13,7 +13,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from refloss.data_options import data_section
+from refloss.data_options import Source, data_section
 from refloss.errors import InputError, did_you_mean
 from refloss.files import Contents, Data, Quantity, Structures, formats
 from refloss.files.output import check_new_folder, check_output
@@ -42,7 +42,7 @@ class Converted:
     arrays : tuple of str
         A line a target: its arrays, their shapes and types.
     left_out : tuple of str
-        What the input has beside that, and nobody asked for.
+        What the input has beside that, and nobody asked for; and gradients that the options look for in other files.
     """
 
     arrays: tuple[str, ...]
@@ -92,7 +92,7 @@ def convert(
     step(f"reading {source}")
     described = {} if options is None else _by_options(options, source)
     names = list(targets or described)
-    quantities = [described[name] for name in names if name in described]
+    quantities = [described[name].quantity for name in names if name in described]
     if not quantities and formats.detect("IN", source).name == "mts":  # which does not say what it holds
         quantities = [Quantity(name, name) for name in names]
     given = formats.read("IN", source, quantities)
@@ -112,7 +112,13 @@ def convert(
         name: item if is_tensormap(item) else _watched(source, name, item, step) for name, item in contents.data.items()
     }
     formats.write("OUT", output, replace(contents, data=watched))
-    return Converted(lines, tuple(name for name in given.data if name not in wanted))
+    left_out = [name for name in given.data if name not in wanted]
+    for name in wanted.keys() & described.keys():
+        left_out += [
+            f"{name}/{gradient}, which is in {file.place.value}"
+            for gradient, (_, file) in described[name].elsewhere.items()
+        ]
+    return Converted(lines, tuple(left_out))
 
 
 class _Changed(Stored):
@@ -129,7 +135,7 @@ class _Changed(Stored):
         return self._change(self._array.whole())
 
 
-def _by_options(options: Path, source: Path) -> dict[str, Quantity]:
+def _by_options(options: Path, source: Path) -> dict[str, Source]:
     """Return what the options say of the input, by the names that they give it."""
     root, problems = place_of(options)
     section = data_section(root, problems, "training_set")
@@ -138,9 +144,9 @@ def _by_options(options: Path, source: Path) -> dict[str, Quantity]:
     named = [entry for one in section.sets for entry in {**one.targets, **one.extra_data}.values()]
     # What another file holds may have the same key there: energy in two data sets, say.
     here = [entry for entry in named if Path(entry.file.place.value).name == source.name]
-    described: dict[str, Quantity] = {}
+    described: dict[str, Source] = {}
     for entry in here or named:
-        described.setdefault(entry.quantity.name, entry.quantity)
+        described.setdefault(entry.quantity.name, entry)
     return described
 
 
