@@ -222,6 +222,10 @@ def test_rows_go_to_the_structures_that_their_numbers_name(tmp_path: Path, numbe
         ({"10/system.mta": None}, r"found '10/energy\.mts' and no '10/system\.mta', expected both"),
         ({"4/system.mta": b"PK"}, r"'4/system\.mta': found no zip archive"),
         ({"4/system.mta": nested({"types.npy": TYPES[:1]})}, r"'4/system\.mta': found no member 'positions\.npy'"),
+        (
+            {"4/system.mta": nested(system(4) | {"types.npy": TYPES[:0], "positions.npy": np.zeros((0, 3))})},
+            r"'4/system\.mta': found no atoms, expected at least one",
+        ),
         ({"4/system.mta": nested(system(4) | {"types.npy": TYPES[:2]})}, r"'positions\.npy': found shape \(1, 3\) .*2"),
         ({"4/system.mta": nested(system(4) | {"types.npy": CELLS[0]})}, r"'types\.npy': found shape .* integers of"),
         ({"4/system.mta": nested(system(4) | {"cell.npy": CELLS[0] * np.inf})}, r"of structure 4 that is not finite"),

@@ -458,6 +458,8 @@ def test_indices(name: str, of: str, form: str) -> None:
     found = run(options, "--predictions", name, "--set", "test_set", "--indices", "i.txt")
     assert found["total"] == wanted
     assert found["inputs"]["structures"] == 3
+    message = refused(options, name, which="test_set", indices="i.text")
+    assert message == "indices: i.text: cannot be read: No such file or directory"
 
 
 def structures_of(of: Structures, indices: list[int]) -> Structures:

@@ -169,6 +169,8 @@ def _structures(archive: Archive, count: int) -> Structures:
         stream = io.BytesIO(archive.bytes(member, archive.size(member)))
         with Archive(where, stream, compressed=False) as system:
             types.append(_array(system, "types.npy", "iu", (-1,)))
+            if not len(types[-1]):
+                raise InputError(f"{where}: found no atoms, expected at least one")
             positions.append(_array(system, "positions.npy", "f", (len(types[-1]), 3)))
             cells[i] = _array(system, "cell.npy", "f", (3, 3))
     require_finite_cells(archive.where, cells)

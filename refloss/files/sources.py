@@ -170,7 +170,7 @@ def read_indices(argument: str, given: Any, structures: int) -> Integers:
     where = argument
     if isinstance(given, str | os.PathLike):
         where = f"{argument}: {given}"
-        lines = [line.partition("#")[0].strip() for line in read_text(argument, Path(given)).splitlines()]
+        lines = [line.partition("#")[0].strip() for line in read_text(where, Path(given)).splitlines()]
         given = [_integer(f"{where}: line {number}", line) for number, line in enumerate(lines, 1) if line]
     array = np.asarray(given)
     if array.ndim != 1 or array.size == 0 or array.dtype.kind not in "iu":
