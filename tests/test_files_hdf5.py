@@ -373,6 +373,7 @@ def test_nothing_of_the_working_directory_is_imported(tmp_path: Path, monkeypatc
     for name in ("json", "signal", "refloss"):
         (tmp_path / f"{name}.py").write_text("open('here', 'w')")
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", ["", ".", *sys.path])  # as an interactive Python has it
     np.testing.assert_array_equal(read(path).data["a"]["values"], ENERGY)
     assert not (tmp_path / "here").exists()
 

@@ -25,6 +25,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+import refloss
 from refloss.errors import InputError
 from refloss.files import Contents, Quantity
 from refloss.files.bounded import open_file
@@ -117,7 +118,8 @@ class _Process:
     """The process, and what goes to and fro; it ends when nobody refers to this any more."""
 
     def __init__(self, where: str, path: Path) -> None:
-        command = [sys.executable, "-I", "-c", _CHILD, json.dumps(sys.path), where, str(path)]
+        folders = [*filter(os.path.isabs, sys.path), str(Path(refloss.__file__).parents[1])]
+        command = [sys.executable, "-I", "-c", _CHILD, json.dumps(folders), where, str(path)]
         self._popen = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
         self._pid = os.getpid()
         weakref.finalize(self, _end, self._popen)
@@ -155,7 +157,8 @@ class _Process:
 _CHILD: Final = (
     "import json, sys; sys.path[:] = json.loads(sys.argv[1]); from refloss.files.hdf5_reader import main; main()"
 )
-"""What the process runs: refloss from where this process has it; -I, or else it would import json from anywhere."""
+"""What the process runs: refloss from where this process has it; -I, and no entry of the path that means the working
+directory, or else it would import what lies there."""
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
