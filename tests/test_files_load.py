@@ -239,6 +239,15 @@ def test_a_stress_in_a_file_of_its_own_has_the_volume_of_the_whole_cell() -> Non
     assert message == "training_set: s.npz: found a stress of structure 0, which has no volume"
 
 
+def test_forces_in_a_file_of_their_own_are_of_the_same_structures() -> None:
+    t, of = truth(), structures()
+    order = [1, 0, 2, 3]
+    write("forces.xyz", {"energy": picked(t, order)["energy"]}, structures_of(of, order))
+    data = {"systems": write("t.xyz", t, of), "targets": {"energy": {"forces": "forces.xyz", "stress": False}}}
+    message = refused(write_options(data, training={"loss": "mse"}), write("p.npz", predicted(t)))
+    assert message.startswith("training_set: forces.xyz: found other numbers of atoms in 2 of 4 structures (the same")
+
+
 def test_what_the_file_lacks_of_forces_and_stresses_is_skipped() -> None:
     """On by default, as metatrain has them, and not there: it goes on without them, and so is the term."""
     t = truth()

@@ -121,7 +121,7 @@ def read_data_set(argument: str, one: DataSet, names: Collection[str], finder: F
             raise InputError(f"{where}: found no {source.quantity.key!r}, expected it for {name!r}{hint}")
         for gradient, (described, _) in source.elsewhere.items():
             path = apart[name, gradient]
-            part = _gradient_apart(argument, path, f"{source.quantity.name}/{gradient}", described, read.structures)
+            part = _gradient_apart(argument, path, f"{source.quantity.name}/{gradient}", described, read)
             if part is not None:
                 if is_tensormap(read.data[name]):
                     raise InputError(f"{where}: found a TensorMap, and {gradient!r} in {path}, expected it in one file")
@@ -238,7 +238,7 @@ def _add_structures(argument: str, path: Path, contents: Contents, found: Found)
         raise InputError(f"{argument}: {path}: {what}, as in {found.files[''][0]}")
 
 
-def _gradient_apart(argument: str, path: Path, name: str, source: GradientSource, structures: Structures) -> Any:
+def _gradient_apart(argument: str, path: Path, name: str, source: GradientSource, read: Found) -> Any:
     """Return the gradient ``<target>/<gradient>`` that has a file of its own; None where that file lacks it."""
     gradient = name.rpartition("/")[2]
     row = (3,) if gradient == "positions" else (3, 3)
@@ -246,6 +246,8 @@ def _gradient_apart(argument: str, path: Path, name: str, source: GradientSource
     contents = formats.read(argument, path, [described])
     if name not in contents.data:
         return None
+    _add_structures(argument, path, contents, read)
+    assert read.structures is not None  # or the data set would have been refused
     item = contents.data[name]
     if is_tensormap(item):
         raise InputError(f"{argument}: {path}: found a TensorMap, expected {source.key!r} as plain numbers")
@@ -253,7 +255,7 @@ def _gradient_apart(argument: str, path: Path, name: str, source: GradientSource
         return item[gradient]
     values = np.asarray(item["values"], dtype=np.float64)
     if source.kind == "stress":
-        cells = structures.cells if contents.structures is None else contents.structures.cells
+        cells = (contents.structures or read.structures).cells
         if cells is None or len(cells) != len(values):
             raise InputError(f"{argument}: {path}: found stresses and no cells, expected the cells of the structures")
         sizes = volumes(f"{argument}: {path}", cells).reshape(-1, 1, 1)
