@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 import inspect
 import itertools
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 from matplotlib.figure import Figure
@@ -131,6 +133,22 @@ def test_an_output_must_have_a_known_ending_and_be_no_input(
     assert main(["plot", "terms", str(picture), *files[1:], "--out", str(picture)]) == 2
     assert "is one of the inputs" in capsys.readouterr().err
     assert picture.read_bytes() == Path(files[0]).read_bytes()
+
+
+def test_an_output_must_not_be_a_file_that_the_options_name(
+    files: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "targets.png"
+    out.write_bytes(b"data")
+    read = plot.load_dataset
+
+    def named(*arguments: Any, **options: Any) -> Any:
+        return dataclasses.replace(read(*arguments, **options), inputs={"targets": [str(out)]})
+
+    monkeypatch.setattr(plot, "load_dataset", named)
+    assert main(["plot", "terms", *files, "--out", str(out)]) == 2
+    assert "is one of the inputs" in capsys.readouterr().err
+    assert out.read_bytes() == b"data"
 
 
 def test_options_that_have_no_such_term_or_several_say_so(

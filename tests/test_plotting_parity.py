@@ -47,6 +47,22 @@ def test_each_element_that_counts_is_in_a_dot() -> None:
     assert data.panels[3].count < 15  # some are masked out
 
 
+def test_dots_are_coloured_by_how_many_elements_they_stand_for() -> None:
+    rng = np.random.default_rng(4)
+    chosen = refloss.load_options({"loss": {"x": "mae", "y": "mse"}})
+    targets = {"x": rng.normal(size=3000), "y": rng.normal(size=40)}
+    result = chosen.evaluate({name: t + 0.01 * rng.normal(size=t.size) for name, t in targets.items()}, targets)
+    panels, figure = parity_data(result).panels, plot_parity(result)
+    most = max(panel.elements.max() for panel in panels)
+    assert most > 10
+    dots = [ax.collections[0] for ax in figure.axes if ax.get_xlabel().startswith("target")]
+    for panel, drawn in zip(panels, dots, strict=True):
+        np.testing.assert_array_equal(drawn.get_array(), panel.elements)
+        np.testing.assert_array_equal(drawn.get_offsets(), np.stack([panel.target, panel.prediction], axis=1))
+        assert (drawn.norm.vmin, drawn.norm.vmax) == (1, most)  # one scale for all of them
+    assert figure.axes[-1].get_ylabel() == "elements a dot"
+
+
 def test_elements_that_fall_together_make_one_dot() -> None:
     chosen = refloss.load_options({"loss": {"y": "mae"}})
     y = np.array([0.0, 1.0, 1.0, 1.0, 0.5])
