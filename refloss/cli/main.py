@@ -11,8 +11,6 @@ import argparse
 import io
 import os
 import sys
-import threading
-from _thread import interrupt_main
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from importlib import import_module
@@ -75,15 +73,18 @@ def _drop_output() -> None:
 def _no_interrupt_lost() -> Iterator[None]:
     """Repeat a Ctrl-C that lands in a callback from foreign code, out of which Python cannot raise it.
 
-    Compiling a kernel is mostly such code: the interrupt would be printed, and the work would go on.
+    Compiling a kernel is mostly such code, and in writing HDF5 nearly all else is: the interrupt would be printed, and
+    the work would go on. It is raised by the next line of the frame that had called the foreign code; a signal sent
+    again would land in a callback again.
     """
     before = sys.unraisablehook
 
     def hook(unraisable: sys.UnraisableHookArgs) -> None:
         if unraisable.exc_type is KeyboardInterrupt:
-            again = threading.Timer(0.01, interrupt_main)  # a moment later, when the callback is left
-            again.daemon = True
-            again.start()
+            frame = sys._getframe().f_back
+            assert frame is not None  # main's own is below
+            frame.f_trace = _interrupt
+            sys.settrace(lambda *_: None)  # without any, a frame's own is not called
         else:
             before(unraisable)
 
@@ -92,6 +93,10 @@ def _no_interrupt_lost() -> Iterator[None]:
         yield
     finally:
         sys.unraisablehook = before
+
+
+def _interrupt(*_: object) -> NoReturn:
+    raise KeyboardInterrupt
 
 
 class _Parser(argparse.ArgumentParser):
