@@ -267,7 +267,7 @@ class SectionTerm:
     result : PointwiseResult, AlignedResult or EnsembleResult
     arguments : mapping
         What the entry point was given, by the names of its arguments: ``predictions``, ``targets``, ``mask`` where the
-        type has one, and the options; of an ensemble, the options alone.
+        type has one, as NumPy arrays, and the options; of an ensemble, the options alone.
     per_atom : bool
         Whether predictions and targets were divided by numbers of atoms.
     """

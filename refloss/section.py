@@ -13,7 +13,7 @@ from functools import partial
 from importlib import import_module
 from typing import Any, Final, Literal
 
-from refloss import gradients, members
+from refloss import arrays, gradients, members
 from refloss.arithmetic import standard_arithmetic
 from refloss.conventions import MASKED_DOS, SHIFT_AGNOSTIC
 from refloss.errors import InputError, did_you_mean
@@ -201,8 +201,10 @@ class LossSection:
                 if loss.ensemble:
                     result = members.evaluate(loss.load(), data, grad=grad, **arguments)
                 else:
-                    arguments = {**joined(data), **arguments}
-                    result = loss.load()(**arguments, grad=grad)
+                    inputs = joined(data)
+                    result = loss.load()(**inputs, **arguments, grad=grad)
+                    # Not the inputs themselves: a result that holds a tensor holds the model that made it.
+                    arguments |= {which: arrays.on_host(which, value) for which, value in inputs.items()}
                 if result._unrounded is not None:
                     contribution = weighted_sum([(weight, result._unrounded)], "contribution")
             except InputError as error:
