@@ -47,7 +47,7 @@ if TYPE_CHECKING:
     from refloss.results import AlignedResult, EnsembleResult, PointwiseResult, SectionResult
     from refloss.section import LossSection
 
-_MODULES = ("conventions", "crosscheck", "crystals", "plain", "plotting", "spectra")
+_MODULES = ("conventions", "crosscheck", "crystals", "metrics", "plain", "plotting", "spectra")
 
 
 def __getattr__(name: str) -> Any:
