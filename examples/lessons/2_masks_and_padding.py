@@ -130,10 +130,12 @@ print(f"mean of means, weighted by atoms: {np.average(per_structure, weights=ato
 # calculation asks for a number of states, from the lowest upwards, and above the last of them its curve drops to zero,
 # not because there are no states, but because nobody has asked.
 #
-# Below is silicon's DOS from all of its states, which is the *truth*, and from those of its lowest seven bands only,
-# which is the *target* that we have been given. The mask is 1 up to where the seven bands are sure to be complete.
+# Below is silicon's DOS from all of its states, which is the *truth*, and from those of its lowest seven *bands* only
+# (they are groups of states, one above the other, of which this model of silicon has ten), which is the *target* that
+# we have been given. The mask is 1 up to where the seven bands are sure to be complete.
 
 # %%
+# The energies of the states, a column for each band, and how much each row counts: lesson 3 explains both.
 states, weights = crystals.SILICON.spectrum((8, 8, 8))
 energies = np.arange(-16.0, 14.0, 0.05)
 complete = spectra.gaussian_dos(states, weights, energies)

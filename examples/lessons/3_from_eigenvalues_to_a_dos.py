@@ -71,7 +71,9 @@ figure
 #
 #     g(E) = Σ_k w_k Σ_n δ(E − ε_kn)
 #
-# where δ(E) is a spike of area 1 at 0: the area under g is the number of states in one cell.
+# where δ(E) is a spike of area 1 at 0: the area under g is the number of states in one cell. `crystals.uniform_mesh`
+# makes k-points and weights in this way; a mesh of (12, 1, 1) has twelve along the first of three directions, and for a
+# ring that is the only one.
 
 # %%
 kept, weights = crystals.uniform_mesh((12, 1, 1))
@@ -132,9 +134,9 @@ figure
 # states, and k-points must be dense enough to allow a small one. Data sets fix σ once, for all structures: a model
 # cannot know what σ a target was made with.
 #
-# For a real crystal there is nothing exact to compare with, but we can take more k-points until nothing changes.
-# Silicon has two atoms in its cell, and ten bands in the model that is used here. With the σ of the data set
-# PET-MAD-DOS:
+# For a real crystal there is nothing exact to compare with, but we can take more k-points until nothing changes. (n³ in
+# the lines below means n along each of three directions.) Silicon has two atoms in its cell, and ten bands in the model
+# that is used here. With the σ of the data set PET-MAD-DOS:
 
 # %%
 energies = np.arange(-16.0, 14.0, 0.05)

@@ -34,8 +34,10 @@ def read(text):
 # ## What is not written
 #
 # YAML is nested `key: value` pairs; what is indented belongs to the line above. In the next file the section is one
-# word. Which targets there are is said elsewhere, in the `training_set`: an energy, and a density of states (DOS),
-# whose name `mtt::dos` begins with `mtt::` as those of all targets do that are not among the few standard ones.
+# word. (It is that of the training, of an `architecture`, the kind of model, which here is one called `pet`.) Which
+# targets there are is said elsewhere, in the `training_set`, with the `key` under which the data have them: an energy,
+# and a density of states (DOS), whose name `mtt::dos` begins with `mtt::` as those of all targets do that are not among
+# the few standard ones.
 
 # %%
 SHORTEST = """\
@@ -54,8 +56,8 @@ section = read(SHORTEST)
 print(dump(section.losses))
 
 # %% [markdown]
-# One word has become four terms. `expand_loss`, or on the command line `refloss options FILE`, writes out all that was
-# filled in:
+# One word has become four terms. `section.losses`, or on the command line `refloss options FILE`, has written out all
+# that was filled in:
 #
 # - `type`, `weight` and `reduction` of each: the mean squared error of lesson 1, weight 1, the mean over all that
 #   counts.
@@ -68,7 +70,8 @@ print(dump(section.losses))
 # ## What is written
 #
 # A longer section says more. `forces` and `stress` are short for `gradients: {positions: …}` and `gradients: {strain:
-# …}`, and a type alone is short for a mapping with nothing but a `type`.
+# …}`, and a type alone is short for a mapping with nothing but a `type`. In this and the other snippets the `loss`
+# stands at the top, beside the training set; `refloss` takes that too.
 
 # %%
 LONGER = """\
