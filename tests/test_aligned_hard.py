@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from strategies import HARD, TOTAL, Case, by_name, cases, conventions, generic, nudged, palindromic
 
+from refloss import engine
 from refloss.conventions import Convention
 
 EVERY_CONVENTION = list(conventions())
@@ -150,6 +151,20 @@ def test_terms_that_cancel_by_a_negative_weight(convention):
     weight = oracle.nearest(-rest / structure.cumulative)
     found = check(case, convention, grad_weight=0.0, int_weight=weight)
     assert 0 < abs(found.value) < 1e-14 * found.terms.dos[0]
+
+
+@pytest.mark.parametrize("weights", [(0.0, 1.7), (0.013, 0.0), (0.0, 0.0)])
+@pytest.mark.parametrize("convention", ["documented", "intended", "metatrain-2026.2", "metatrain-2025.12"])
+def test_a_term_that_does_not_count_leaves_zeros_that_are_sure(convention, weights, monkeypatch):
+    """Nothing enters where it alone would: exact arithmetic, a hundred times as slow, is not asked."""
+
+    def mend(*_):
+        raise AssertionError("exact arithmetic was asked")
+
+    monkeypatch.setattr(engine, "_mend", mend)
+    case = generic(np.random.default_rng(13), 3, 12, 7)
+    found = check(case, convention, grad_weight=weights[0], int_weight=weights[1])
+    assert (found.grad == 0).any() or weights[0]
 
 
 @pytest.mark.parametrize("reduction", ["mean", "sum"])

@@ -202,6 +202,9 @@ def add_cumulative_grad(coefficient, weight, slack, share, p, s, squared, work, 
     """
     n = weight.size
     yh, yl = work[Y_HIGH, :n], work[Y_LOW, :n]
+    if share * coefficient[0] == 0.0:
+        yh[:] = 0.0
+        return 0.0
     for i in range(n):
         q, e = two_prod(weight[i], yh[i])
         yh[i], yl[i] = fast_two_sum(q, fma(weight[i], yl[i], e))
@@ -244,9 +247,10 @@ def put_grad(p, padding, t, omega, s, front, squared, reach, error, first, last,
         return lost
     for k in range(padding, p.size - padding):
         if abs(gh[k]) < NEGLIGIBLE:
-            entered = p[k] != 0.0 and (k <= front or squared)
+            entered = p[k] != 0.0 and k <= front
             if s <= k < s + n:
                 entered = entered or yh[k - s] != 0.0 or (omega[k - s] != 0.0 and p[k] != t[k - s])
+                entered = entered or (squared and p[k] != 0.0)
             for j in range(max(k, first), min(k + 5, last)):
                 entered = entered or (h[j - first] != 0.0 and weight[j - first] != 0.0)
             if entered:
@@ -328,6 +332,8 @@ def evaluate(
         put(figures[b, TOTAL], total_of(sums, coefficients[1], share[b]))
         if wanted:
             slopes = coefficients[2]
+            if slopes[GRADIENT, 0] == 0.0:  # nothing enters by a term that does not count
+                last = first
             gh[:] = 0.0
             gl[:] = 0.0
             add_residual_grad(slopes[DOS], p, t, omega, s, work, gh, gl)
@@ -337,7 +343,8 @@ def evaluate(
             reach = s + points
             while reach > s and weight[reach - 1 - s] == 0.0:
                 reach -= 1
-            front = s if slopes[FRONT_TAIL, 0] != 0.0 else -1
+            front = s if slopes[FRONT_TAIL, 0] != 0.0 and s > 0 else -1
+            products = squared and slopes[CUMULATIVE, 0] * share[b] != 0.0
             lost[b] = put_grad(
-                p, padding, t, omega, s, front, squared, reach, error, first, last, work, gh, gl, grad[b]
+                p, padding, t, omega, s, front, products, reach, error, first, last, work, gh, gl, grad[b]
             )  # fmt: skip
