@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 
@@ -20,8 +20,14 @@ from refloss.aligned import under
 from refloss.errors import InputError
 from refloss.files import Dataset
 from refloss.interop.metatensor import is_tensormap
+from refloss.metrics import DensityErrors, compare
 from refloss.results import AlignedResult, EnsembleResult, PointwiseResult, SectionResult, SectionTerm, json_safe
 from refloss.section import LOSS_TYPES, LossSection
+
+POINTWISE: Final = (
+    "percent RMSE, pointwise: a mean over energies, where those at which targets hardly differ weigh most"
+)
+"""What is to be told with this figure, which can be anything on a grid that is wider than the bands."""
 
 
 @dataclass(frozen=True)
@@ -79,6 +85,36 @@ class TermSummary:
     alignment: Alignment | None
     conventions: dict[str, Under]
     """Every named convention of the type but the term's own."""
+    metrics: DensityErrors | None
+    """How far the aligned predictions are from their targets, beside the loss."""
+
+    def metric_rows(self) -> list[MetricRow]:
+        """Return what a table says of the metrics."""
+        return [] if self.metrics is None else _metric_rows(self.metrics)
+
+
+@dataclass(frozen=True)
+class MetricRow:
+    """One metric of an aligned term: of the whole set, and of its structures; those without it are left out.
+
+    Attributes
+    ----------
+    name, unit : str
+    whole : float or None
+        The quadratic mean of the RMSE, the mean of what each structure has, or what only a set has; None where no
+        structure, or no set of this one, has it.
+    median, worst : float or None
+        None for what only a set has, too.
+    undefined : int
+        How many structures are without.
+    """
+
+    name: str
+    unit: str
+    whole: float | None
+    median: float | None
+    worst: float | None
+    undefined: int
 
 
 @dataclass(frozen=True)
@@ -111,6 +147,7 @@ class Summary:
                 "convention": told.convention,
                 "alignment": json_safe(told.alignment),
                 "conventions": json_safe(told.conventions),
+                "metrics": json_safe(told.metrics),
             }
         inputs = {"inputs": dict(self.inputs), "versions": self.versions, "loss": json_safe(dict(self.losses))}
         return {**inputs, **figures, "unused": self.unused}
@@ -153,7 +190,7 @@ def versions() -> dict[str, str]:
 def _term(term: SectionTerm) -> TermSummary:
     result = term.result
     if isinstance(result, PointwiseResult | EnsembleResult):
-        return TermSummary(term, result.count, None, None, {})
+        return TermSummary(term, result.count, None, None, {}, None)
     names = (name for name in LOSS_TYPES[term.type].conventions if name != result.convention.name)
     return TermSummary(
         term,
@@ -161,7 +198,30 @@ def _term(term: SectionTerm) -> TermSummary:
         result.convention.name,
         _alignment(result),
         {name: _under(term, result, name) for name in names},
+        compare(result),
     )
+
+
+def _metric_rows(errors: DensityErrors) -> list[MetricRow]:
+    of_structures = (
+        ("integrated RMSE", "states/eV^½", errors.integrated_rmse, np.max),
+        ("integrated absolute error", "states", errors.integrated_absolute_error, np.max),
+        ("Wasserstein distance", "eV", errors.wasserstein_distance, np.max),
+        ("spectral angle", "rad", errors.spectral_angle, np.max),
+        ("R²", "", errors.r_squared, np.min),
+    )
+    rows = []
+    for name, unit, figures, worst in of_structures:
+        there = figures[~np.isnan(figures)]
+        whole, middle, last = (float(of(there)) if there.size else None for of in (np.mean, np.median, worst))
+        if figures is errors.integrated_rmse:
+            whole = errors.rmse
+        rows.append(MetricRow(name, unit, whole, middle, last, int(figures.size - there.size)))
+    of_set = (
+        ("percent RMSE, integrated", errors.percent_rmse_integrated),
+        ("percent RMSE, pointwise", errors.percent_rmse_pointwise),
+    )
+    return rows + [MetricRow(name, "%", None if np.isnan(of) else of, None, None, 0) for name, of in of_set]
 
 
 def _alignment(result: AlignedResult) -> Alignment:

@@ -18,8 +18,10 @@ import small_section
 import yaml
 
 import refloss
+from refloss import metrics
 from refloss.cli.main import main
 from refloss.conventions import MASKED_DOS
+from refloss.results import json_safe
 
 
 @pytest.fixture
@@ -216,7 +218,17 @@ JSON_SCHEMA = {
         "unused": {"required": ["predictions", "targets", "extra_data"]},
         "terms": {
             "additionalProperties": {
-                "required": ["type", "weight", "value", "contribution", "count", "convention", "alignment", "result"],
+                "required": [
+                    "type",
+                    "weight",
+                    "value",
+                    "contribution",
+                    "count",
+                    "convention",
+                    "alignment",
+                    "metrics",
+                    "result",
+                ],
                 "properties": {
                     "value": {"type": "number"},
                     "contribution": {"type": "number"},
@@ -279,6 +291,31 @@ def test_the_json_file_has_all_of_it(command: list[str], tmp_path: Path, capsys:
     }
     assert sorted(dos["conventions"]) == sorted(set(MASKED_DOS) - {"documented"})
     assert written["terms"]["energy"]["alignment"] is None
+    errors = metrics.compare(aligned)
+    assert np.isnan(errors.wasserstein_distance).tolist() == [False, False, False, False, True]  # the empty mask
+    assert dos["metrics"] == json_safe(errors)
+    assert dos["metrics"]["wasserstein_distance"][4] is None
+    assert written["terms"]["energy"]["metrics"] is None
+
+
+def test_the_table_has_the_metrics(command: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(command) == 0
+    words = [line.split() for line in capsys.readouterr().out.splitlines()]
+    aligned = expected().terms["mtt::dos"].result
+    assert isinstance(aligned, refloss.AlignedResult)
+    errors = metrics.compare(aligned)
+    rmse, there = errors.integrated_rmse, slice(0, 4)  # the last mask is empty: no angle, and an error of 0
+    mean, angles, r_squared = np.mean(rmse**2) ** 0.5, errors.spectral_angle[there], errors.r_squared[there]
+    assert ["integrated", "RMSE", *_six(mean, np.median(rmse), rmse.max()), "-", "states/eV^½"] in words
+    assert ["spectral", "angle", *_six(angles.mean(), np.median(angles), angles.max()), "1", "rad"] in words
+    assert ["R²", *_six(r_squared.mean(), np.median(r_squared), r_squared.min()), "1"] in words
+    for name in ("integrated", "pointwise"):
+        figure = getattr(metrics, f"percent_rmse_{name}")(aligned.aligned, aligned.targets, mask=aligned.mask)
+        assert ["percent", "RMSE,", name, *_six(figure), "-", "-", "-", "%"] in words
+
+
+def _six(*figures: float) -> list[str]:
+    return [f"{figure:.6g}" for figure in figures]
 
 
 def test_json_to_stdout_is_json_alone(command: list[str], capsys: pytest.CaptureFixture[str]) -> None:

@@ -14,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from refloss.results import SectionTerm
-from refloss.summary import Alignment, Summary, TermSummary, Under
+from refloss.summary import POINTWISE, Alignment, Summary, TermSummary, Under
 
 
 def console(file: TextIO) -> Console:
@@ -52,6 +52,9 @@ def print_summary(summary: Summary, out: Console) -> None:
             for convention, under in told.conventions.items():
                 if under.reason is not None:
                     out.print(f"{convention}: {under.reason}")
+            out.print()
+            out.print(_metrics(name, told))
+            out.print(POINTWISE, style="dim")
     out.print()
     for sentence in summary.told:
         out.print(sentence, soft_wrap=True)
@@ -136,6 +139,18 @@ def _conventions(name: str, told: TermSummary) -> Table:
             table.add_row(convention, _value(under), _number(under.contribution), str(under.moved))
         else:
             table.add_row(convention, "does not apply", "-", "-")
+    return table
+
+
+def _metrics(name: str, told: TermSummary) -> Table:
+    table = make_table(f"{name}: the aligned densities of states, beside the loss")
+    table.add_column("metric", overflow="fold")
+    for header in ("of all", "median", "worst", "undefined"):
+        table.add_column(header, justify="right", no_wrap=True)
+    table.add_column("unit", no_wrap=True)
+    for row in told.metric_rows():
+        figures = ("-" if figure is None else f"{figure:.6g}" for figure in (row.whole, row.median, row.worst))
+        table.add_row(row.name, *figures, str(row.undefined) if row.undefined else "-", row.unit)
     return table
 
 
