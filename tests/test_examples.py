@@ -9,7 +9,10 @@ import ast
 import re
 import runpy
 import time
+from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -25,6 +28,36 @@ EXAMPLES = sorted(set(FOLDER.glob("*.py")) - {*CANDIDATES, FOLDER / "metatrain_l
 
 LESSONS = sorted(FOLDER.glob("lessons/*.py"))
 LESSON_FIGURES = FOLDER.parent / "figures" / "lessons"
+
+CLAIMS: dict[str, Callable[[dict[str, Any]], bool]] = {
+    "1_pointwise_losses": lambda n: (
+        n["share_at_truth"]["mse"][n["BROKEN"]] > 0.5  # it outvotes all the others
+        and np.ptp(n["share_at_truth"]["mae"]) < 1e-12  # every structure has one vote
+        and np.ptp(n["shares"]["mae"]) < 1e-12
+        and np.ptp(n["shares"]["huber"][n["errors"].searchsorted(n["DELTA"]) :]) < 1e-12  # it stops at the knee
+        and all(4 * off(n, name) < off(n, "mse") for name in ("mae", "huber"))  # they have hardly noticed
+        and np.allclose(list(n["found"].values()), n["by_hand"], atol=1e-3)  # candidates are that far apart
+    ),
+    "2_masks_and_padding": lambda n: (
+        n["masked"] == [n["truth"]] * len(n["masked"])
+        and all(a > b for a, b in pairwise(n["naive"]))
+        and n["everything"].value > 1e12 * n["known"].value
+        and min(n["factors"]) < max(n["factors"]) / 2
+    ),
+    "3_from_eigenvalues_to_a_dos": lambda n: (
+        np.abs(n["half"] - n["all_twelve"]).max() < 1e-13
+        and np.abs(n["forgotten"] - n["all_twelve"]).max() > 0.05
+        and abs(np.sum(n["weights"][:, None] * (n["states"] < n["middle"])) - 8) < 1e-12
+        and abs(n["area"] - 8) < 1e-6  # with the smallest of the widths
+        and np.abs(n["complete"] - n["target"])[n["mask"]].max() < 1e-6
+    ),
+    "6_reading_an_options_file": lambda n: (
+        n["contributions"].sum() == pytest.approx(n["result"].total, rel=1e-12)
+        and n["history"][0][n["names"].index("energy/strain")] == max(n["history"][0]) > 0.5  # it takes over
+        and len(n["found"]) == 5
+    ),
+}
+"""What the prose of a lesson says of its numbers, by the names that it leaves behind."""
 
 
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
@@ -81,7 +114,7 @@ def test_lesson(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     began = time.process_time()  # not the clock on the wall: others may be at work
-    runpy.run_path(str(path), run_name="__main__")
+    names = runpy.run_path(str(path), run_name="__main__")
     assert time.process_time() - began < 60.0
     assert capsys.readouterr().out
     drawn = {file.name for file in tmp_path.iterdir()}
@@ -90,6 +123,7 @@ def test_lesson(
     for name in drawn:
         assert (LESSON_FIGURES / name).stat().st_size <= 150_000, name
         assert_alike(LESSON_FIGURES / name, tmp_path / name)
+    assert path.stem not in CLAIMS or CLAIMS[path.stem](names)
 
 
 @pytest.mark.parametrize("path", LESSONS, ids=lambda path: path.stem)
@@ -119,6 +153,10 @@ def test_every_lesson_has_its_row_in_the_table() -> None:
 def test_no_figure_is_left_of_a_lesson_that_is_gone() -> None:
     prefixes = tuple(prefix(path) for path in LESSONS)
     assert [file.name for file in LESSON_FIGURES.glob("*") if not file.name.startswith(prefixes)] == []
+
+
+def off(names: dict[str, Any], loss: str) -> float:
+    return float(np.abs(names["fits"][loss] - names["truth"]).max())
 
 
 def prefix(lesson: Path) -> str:
