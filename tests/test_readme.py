@@ -28,6 +28,7 @@ PAGES = [
     "docs/findings.md",
     "docs/interop.md",
     "docs/metatensor_files.md",
+    "docs/metrics.md",
     "docs/vectors.md",
 ]
 SNIPPETS = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL)

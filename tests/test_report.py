@@ -191,6 +191,20 @@ def test_a_name_is_text_whatever_it_contains(hostile: str) -> None:
     assert term["rows"]["name"] == [hostile.encode("utf-8", "backslashreplace").decode()] * 2
 
 
+def test_the_metrics_of_an_aligned_term_stand_in_a_table() -> None:
+    summary = reports.aligned(*reports.spectra(5))
+    (told,) = summary.terms.values()
+    (table,) = re.findall(r'<table class="metrics">(.*?)</table>', page(summary), re.DOTALL)
+    rows = [re.findall(r"<t[hd][^>]*>([^<]*)</t[hd]>", row) for row in re.findall(r"<tr>(.*?)</tr>", table, re.DOTALL)]
+    errors = told.metrics
+    assert errors is not None
+    distance = errors.wasserstein_distance
+    figures = [f"{figure:.6g}" for figure in (distance.mean(), np.median(distance), distance.max())]
+    assert ["Wasserstein distance", *figures, "–", "eV"] in rows
+    assert ["percent RMSE, integrated", f"{errors.percent_rmse_integrated:.6g}", "–", "–", "–", "%"] in rows
+    assert [row[0] for row in rows[1:]] == [row.name for row in told.metric_rows()]
+
+
 def test_names_are_one_for_each_structure() -> None:
     with pytest.raises(InputError, match="names: found 3, expected 2"):
         page(reports.aligned(*reports.spectra(2)), names=["a", "b", "c"])

@@ -15,11 +15,12 @@ from __future__ import annotations
 import base64
 import hashlib
 from collections.abc import Sequence
+from functools import partial
 from importlib.resources import files
 from typing import Final
 
 from refloss.report.contents import LIMIT, contents, json_text, term_rows
-from refloss.summary import Summary
+from refloss.summary import POINTWISE, Summary
 
 __all__ = ["LIMIT", "page"]
 
@@ -50,11 +51,13 @@ def page(summary: Summary, *, names: Sequence[str] | None = None, limit: int = L
     style = _part("page.css")
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     environment.filters["number"] = _number
+    environment.filters["short"] = partial(_number, digits=6)
     template = environment.from_string(_part("page.html"))
 
     def with_data(data: str) -> str:
         text = template.render(
             summary=summary,
+            pointwise=POINTWISE,
             terms=term_rows(summary),
             script=script,
             style=style,
@@ -75,5 +78,5 @@ def _digest(text: str) -> str:
     return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
 
 
-def _number(value: float | None) -> str:
-    return "–" if value is None else f"{value:.10g}".replace("-", "−")
+def _number(value: float | None, digits: int = 10) -> str:
+    return "–" if value is None else f"{value:.{digits}g}".replace("-", "−")
