@@ -90,9 +90,9 @@ print(f"D(E) = {landscape[grid.extra]:.4f} before, D(s*) = {landscape[best]:.6f}
 #
 # ## How clear was it? Margin, runner-up, rival
 #
-# - The *runner-up* is the best of all other shifts, and the *margin* how much worse it is. On a fine grid the
-#   runner-up is nearly always the neighbour of s*. Its margin tells how sharp the valley is: moving a DOS by one
-#   step changes each point by dx · t′, where t′ is the slope, so the margin is about dx² ∫ m t′² dE.
+# - The *runner-up* is the best of all other shifts, and the *margin* how much worse it is. On a fine grid the runner-up
+#   is nearly always the neighbour of s*. Its margin tells how sharp the valley is: moving a DOS by one step changes
+#   each point by dx · t′, where t′ is the slope, so the margin is about dx² times the integral of m t′² over energy.
 # - The *rival* is the best *other valley*. It is what a wrong alignment would look like.
 
 # %%

@@ -16,8 +16,8 @@
 # C = dx \sum_i \omega_i \, m_i \, c_i^2$$
 #
 # - **D**, the misfit: the density, point by point.
-# - **G**, the unmasked gradient: g is the slope dp/dE, by a difference of five points. It counts only where the mask is
-#   0: nothing is known there, but that a DOS is smooth.
+# - **G**, the unmasked gradient: g is the slope of p over energy, by a difference of five points. It counts only where
+#   the mask is 0: nothing is known there, but that a DOS is smooth.
 # - **C**, the cumulative term: c_i is the integral of a − t from the first point to point i, the number of states up to
 #   that energy, predicted less true. (It decides how many electrons fit below an energy, and so the Fermi level.)
 #

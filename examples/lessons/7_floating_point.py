@@ -33,8 +33,8 @@ print("16777216 + 1 in float32 is", int(np.float32(16777216) + np.float32(1)))
 # $$\sum_i (p_i - t_i)^2 \;=\; \sum_i p_i^2 - 2 \sum_i p_i t_i + \sum_i t_i^2.$$
 #
 # The right-hand side, the *expanded square*, is popular where many shifts are to be tried (lesson 4): the middle sum
-# is a convolution, which GPUs are quick at, and the other two hardly depend on the shift. metatrain's
-# `shift_agnostic_mse` does it, in float32.
+# is a convolution, which GPUs are quick at, and the other two are cheap. metatrain's `shift_agnostic_mse`
+# does it, in float32.
 #
 # Let a model have a relative error ε: p = t (1 + ε z), with z a random number of size one. Then the true value is
 # about ε² Σ t². Each of the three sums on the right is about Σ t², so each of them is rounded by about u Σ t², and no
@@ -90,7 +90,7 @@ for i in range(0, errors.size, 3):
 # The figure `lesson_7_expanded.png` shows the relative error of the loss over the relative error ε of the model; models
 # get better to the right. The dotted lines are u/ε². The direct form does not care how good the model is. The expanded
 # form in float32 loses two digits whenever the model gains one, and past √u what it returns has nothing to do with
-# the loss. (What lies on the lower edge is exact.)
+# the loss. (What lies on the lower edge is exact, or as good as.)
 
 # %%
 with style.figure(None, (6.4, 3.6)) as figure:
@@ -98,12 +98,12 @@ with style.figure(None, (6.4, 3.6)) as figure:
     looks = ((style.BLUE, "o"), (style.SKY, "s"), (style.VERMILLION, "^"), (style.ORANGE, "v"))
     for ((formula, dtype), curve), (colour, marker) in zip(curves.items(), looks, strict=True):
         panel.loglog(
-            errors, np.maximum(curve, 1e-17), color=colour, marker=marker, label=f"{formula.__name__}, {dtype}"
+            errors, np.maximum(curve, 1e-16), color=colour, marker=marker, label=f"{formula.__name__}, {dtype}"
         )
     for dtype in ("float32", "float64"):
         panel.loglog(errors, U[dtype] / errors**2, ":", color=style.INK, lw=0.8)
     panel.axhline(1, color=style.INK, lw=0.6)
-    panel.set(xlabel="relative error ε of the model", ylabel="relative error of its loss", ylim=(1e-17, 1e6))
+    panel.set(xlabel="relative error ε of the model", ylabel="relative error of its loss", ylim=(1e-16, 1e6))
     panel.invert_xaxis()
     panel.legend(loc="upper left", ncols=2)
 figure.savefig("lesson_7_expanded.png", dpi=130)

@@ -5,8 +5,9 @@
 # such a case from practice, and how to find it without knowing the right number: by asking for what must be so
 # whatever the numbers are.
 #
-# The suspect is the loss of densities of states as metatrain 2025.12 to 2026.2.1 computed it; its successor, up to
-# 2026.4.1, has the same term. refloss computes it too, under the name of the release, in order to check against it.
+# The suspect is the loss of densities of states as metatrain 2026.1 to 2026.2.1 computed it. The release before,
+# 2025.12, and the loss that came after, up to 2026.4.1, have the same flaw. refloss computes it too, under the name of
+# the release, in order to check against it.
 #
 # ## The scene
 #
@@ -14,9 +15,10 @@
 #
 # $$L = \frac{1}{B} \sum_{b=1}^{B} \left( D_b + F_b + w_G G_b + w_C C_b \right)$$
 #
-# D and F measure the misfit at the best shift, G how smooth the prediction is where nothing is known, and C is the
-# squared error of the number of states up to each energy, integrated over energy; w_G and w_C are weights (lesson 5).
-# Each depends on structure b alone: on its prediction, its target and its mask, which is 1 where the target counts.
+# D is the misfit at the best shift, F the square of what is predicted below the target's first energy, G how uneven the
+# prediction is where nothing is known, and C the squared error of the number of states up to each energy, each
+# integrated over energy; w_G and w_C are weights (lesson 5). Each depends on structure b alone: on its prediction, its
+# target and its mask, which is 1 where the target counts.
 #
 # We take eight crystals with different masks, and predictions that are broadened, stretched by 1 % and 0.5 eV too low.
 
@@ -114,8 +116,10 @@ assert evaluate([0], SUSPECT).terms.cumulative[0] == 0.0
 # ## The mechanism
 #
 # Arrays of different shapes *broadcast*: shapes are compared from the right, and an axis of length 1, or a missing one,
-# is repeated. Let c be the cumulative error, of shape (B, N − 1). If the mask comes with an axis more than it should,
-# as (B, 1, N − 1), then the product has three axes, and no error is raised:
+# is repeated. Let c be the error of the number of states up to each energy: one number for each structure and each of
+# the N energies but the first, of shape (B, N − 1). (`refloss.plain` has the formulas as short functions of NumPy.) If
+# the mask comes with an axis more than it should, as (B, 1, N − 1), then the product has three axes, and no error is
+# raised:
 
 # %%
 print("shapes:", (8, 479), "times", (8, 1, 479), "gives", np.broadcast_shapes((8, 479), (8, 1, 479)))
