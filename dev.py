@@ -3,10 +3,11 @@
     python3 dev.py demo [arguments of refloss demo]
     python3 dev.py test [arguments of pytest]
     python3 dev.py released [arguments of pytest]  the tests that run the released metatrain
+    python3 dev.py site                          builds the documentation site, site/index.html, and follows its links
     python3 dev.py run PROGRAM [arguments]       a module of the environment: ruff, mypy, pip, ...
 
 The environment is the folder .venv beside this file, or the one that REFLOSS_VENV names; metatrain and torch have one
-of their own beside it, whose name ends in -released. An environment is made on first use, brought up to date when
+of their own beside it, whose name ends in -released, and the site's tools one that ends in -site. An environment is made on first use, brought up to date when
 pyproject.toml changes, and rebuilt when it is broken or half made. Only the standard library and a Python that
 pyproject.toml allows are needed: neither pip nor ensurepip has to be there, and a Python that its distribution manages
 is left alone.
@@ -41,10 +42,15 @@ VENV = ROOT / os.environ.get("REFLOSS_VENV", ".venv")
 
 EVERYTHING = ".[test]"
 RELEASED = ".[released]"
+SITE = ".[site]"
+APART = {RELEASED: "-released", SITE: "-site"}
+"""What has an environment of its own, beside the other: refloss is to be tested without metatrain and torch."""
+
 TASKS = {  # what to install, and what to run in the environment
     "demo": (".", ["-m", "refloss", "demo"]),
     "test": (EVERYTHING, ["-m", "pytest"]),
     "released": (RELEASED, ["-m", "pytest", "-o", "testpaths=tests/released"]),
+    "site": (SITE, ["website/build.py"]),
     "run": (EVERYTHING, ["-m"]),
 }
 
@@ -92,8 +98,8 @@ def main(arguments: list[str]) -> int:
 
 
 def home(wanted: str) -> Environment:
-    """Return where `wanted` is installed: metatrain and torch are large, and refloss is to be tested without them."""
-    return Environment(VENV.with_name(f"{VENV.name}-released") if wanted == RELEASED else VENV)
+    """Return where `wanted` is installed."""
+    return Environment(VENV.with_name(VENV.name + APART.get(wanted, "")))
 
 
 def prepare(wanted: str, environment: Environment) -> None:

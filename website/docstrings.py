@@ -1,0 +1,49 @@
+"""Extension of Griffe: what docstrings write for readers of the source becomes what the site's Markdown knows.
+
+Formulas (``.. math::``, ``:math:``) become those of `formulas`, and references to the pages of docs/ become links.
+"""
+
+from __future__ import annotations
+
+import re
+import textwrap
+from pathlib import Path
+from typing import Any
+
+import griffe
+
+ROOT = Path(__file__).parent.parent
+DIRECTIVE = re.compile(r"^( *)\.\. math::[ \t]*(.*\n(?:(?:\1 +.*)?\n)*(?:\1 +.*)?)", re.MULTILINE)
+ROLE = re.compile(r":math:`([^`]+)`")
+REFERENCE = re.compile(r"(?<![\w/`])docs/(\w+)\.md(?:,\s+sections?\s+(\d))?")
+
+
+def sections(page: str) -> dict[str, str]:
+    """Return the anchors of the numbered sections of a page, and of the page's title under an empty number."""
+    found = {}
+    for line in (ROOT / "docs" / f"{page}.md").read_text(encoding="utf-8").splitlines():
+        if heading := re.match(r"#+ (?:(\d+)\. )?(.*)", line):
+            found.setdefault(heading[1] or "", re.sub(r"[^\w\s-]", "", line.lstrip("# ")).strip().lower().replace(" ", "-"))
+    return found
+
+
+def display(match: re.Match[str]) -> str:
+    """Return the body of a directive as a paragraph between dollars."""
+    latex = " ".join(textwrap.dedent(match[2]).split())
+    return f"\n{match[1]}$${latex}$$\n\n"
+
+
+def link(match: re.Match[str]) -> str:
+    """Return a reference to a page as a link to its section."""
+    return f"[{' '.join(match[0].split())}][{match[1]}-{match[2] or 'page'}]"
+
+
+class Docstrings(griffe.Extension):
+    """Rewrites each docstring once it is loaded."""
+
+    def on_object(self, *, obj: griffe.Object, **_: Any) -> None:
+        """Rewrite the docstring of a module, class, function or attribute."""
+        if obj.docstring:
+            text = DIRECTIVE.sub(display, obj.docstring.value)
+            text = ROLE.sub(lambda role: f"${' '.join(role[1].split())}$", text)
+            obj.docstring.value = REFERENCE.sub(link, text)
