@@ -25,7 +25,8 @@ SOURCE = ROOT / "build" / "site"
 SITE = ROOT / "site"
 PAGES = ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "docs/*.md", "examples/lessons/README.md", "benchmarks/README.md")
 LINK = re.compile(r"(?<=\]\()(?!\w+:|#)([^)\s#]+)(#[^)\s]*)?(?=\))")
-LANGUAGE = {".py": "python", ".c": "c", ".json": "json"}
+LANGUAGE = {".py": "python", ".c": "c"}
+COPIED = (".png", ".svg", ".json")
 REFERENCE = {  # the pages of docstrings, and the modules on each
     "Losses": ["pointwise", "aligned", "ensemble", "conventions", "results", "errors"],
     "Options and data": ["section", "options", "files.load", "files", "interop.torch"],
@@ -63,6 +64,7 @@ def main() -> int:
     )
     if built.returncode:
         return built.returncode
+    (SITE / "404.html").unlink()  # its links are right at the root of a server only
     wrong = links.broken(SITE)
     print(*wrong, f"{SITE / 'index.html'}: {len(wrong)} broken links", sep="\n")
     return bool(wrong)
@@ -71,7 +73,7 @@ def main() -> int:
 def place(name: str) -> str:
     """Return where the site has a file of the repository."""
     path = PurePosixPath(name)
-    if path.suffix in (".png", ".svg"):
+    if path.suffix in COPIED:
         return name
     if path.name == "README.md":
         return str(path.with_name("index.md"))
@@ -88,7 +90,7 @@ def write(name: str, text: str) -> None:
 
 
 def convert(text: str, name: str, shown: set[str]) -> str:
-    """Return a page with its links as the site needs them; note in `shown` what has no page yet, and copy images."""
+    """Return a page with its links as the site needs them; note in `shown` what has no page yet, and copy what stays a file."""
     folder = (ROOT / name).parent
 
     def follow(match: re.Match[str]) -> str:
@@ -97,14 +99,14 @@ def convert(text: str, name: str, shown: set[str]) -> str:
         there = linked.relative_to(ROOT).as_posix()
         if not linked.exists():
             raise SystemExit(f"{name}: no such file: {match[1]}")
-        if linked.suffix in (".png", ".svg"):
+        if linked.suffix in COPIED:
             (SOURCE / there).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(linked, SOURCE / there)
         elif linked.suffix != ".md" and not there.startswith("examples/lessons/"):
             shown.add(there)
         return os.path.relpath(SOURCE / place(there), (SOURCE / place(name)).parent).replace(os.sep, "/") + (match[2] or "")
 
-    pieces = re.split(r"(^```.*?^```$|`[^`\n]*`(?!\]))", text, flags=re.MULTILINE | re.DOTALL)
+    pieces = re.split(r"(^```.*?^```$|`[^`\n]*`)", text, flags=re.MULTILINE | re.DOTALL)
     text = "".join(LINK.sub(follow, piece) if k % 2 == 0 else piece for k, piece in enumerate(pieces))
     if name.startswith("docs/"):  # anchors that docstrings refer to: see docstrings.link
         anchors = {number or "page": anchor for number, anchor in sections(Path(name).stem).items()}
