@@ -7,10 +7,10 @@
     python3 dev.py run PROGRAM [arguments]       a module of the environment: ruff, mypy, pip, ...
 
 The environment is the folder .venv beside this file, or the one that REFLOSS_VENV names; metatrain and torch have one
-of their own beside it, whose name ends in -released, and the site's tools one that ends in -site. An environment is made on first use, brought up to date when
-pyproject.toml changes, and rebuilt when it is broken or half made. Only the standard library and a Python that
-pyproject.toml allows are needed: neither pip nor ensurepip has to be there, and a Python that its distribution manages
-is left alone.
+of their own beside it, whose name ends in -released, and what builds the site has one that ends in -site. An
+environment is made on first use, brought up to date when pyproject.toml changes, and rebuilt when it is broken or half
+made. Only the standard library and a Python that pyproject.toml allows are needed: neither pip nor ensurepip has to be
+there, and a Python that its distribution manages is left alone.
 """
 
 # No annotations from __future__ here: an old Python must get as far as reading that it is too old.

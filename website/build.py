@@ -14,16 +14,24 @@ import re
 import shutil
 import subprocess
 import sys
+from importlib.resources import files
 from pathlib import Path, PurePosixPath
 
+import docstrings
 import lessons
 import links
-from docstrings import sections
 
 ROOT = Path(__file__).resolve().parent.parent
 SOURCE = ROOT / "build" / "site"
 SITE = ROOT / "site"
-PAGES = ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "docs/*.md", "examples/lessons/README.md", "benchmarks/README.md")
+PAGES = (
+    "README.md",
+    "CONTRIBUTING.md",
+    "CHANGELOG.md",
+    "docs/*.md",
+    "examples/lessons/README.md",
+    "benchmarks/README.md",
+)
 LINK = re.compile(r"(?<=\]\()(?!\w+:|#)([^)\s#]+)(#[^)\s]*)?(?=\))")
 LANGUAGE = {".py": "python", ".c": "c"}
 COPIED = (".png", ".svg", ".json")
@@ -42,6 +50,7 @@ REFERENCE = {  # the pages of docstrings, and the modules on each
 
 
 def main() -> int:
+    """Build the site; return 1 where anything is wrong."""
     shutil.rmtree(SOURCE, ignore_errors=True)
     shutil.rmtree(SITE, ignore_errors=True)
     shown: set[str] = set()
@@ -56,8 +65,9 @@ def main() -> int:
         show(name)
     reference()
     shutil.copy(Path(__file__).with_name("site.css"), SOURCE)
+    shutil.copy(files("ziamath") / "fonts" / "STIXTwoMath-Regular.ttf", SOURCE)  # SIL Open Font License 1.1
     built = subprocess.run(
-        [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--config-file", "website/mkdocs.yml"],
+        [sys.executable, "-m", "mkdocs", "build", "--strict", "--config-file", "website/mkdocs.yml"],
         cwd=ROOT,
         check=False,
         env=os.environ | {"PYTHONPATH": str(Path(__file__).parent), "NO_MKDOCS_2_WARNING": "1"},
@@ -90,7 +100,7 @@ def write(name: str, text: str) -> None:
 
 
 def convert(text: str, name: str, shown: set[str]) -> str:
-    """Return a page with its links as the site needs them; note in `shown` what has no page yet, and copy what stays a file."""
+    """Return a page with its links as the site needs them; note in `shown` what has no page, copy what stays a file."""
     folder = (ROOT / name).parent
 
     def follow(match: re.Match[str]) -> str:
@@ -104,26 +114,22 @@ def convert(text: str, name: str, shown: set[str]) -> str:
             shutil.copy(linked, SOURCE / there)
         elif linked.suffix != ".md" and not there.startswith("examples/lessons/"):
             shown.add(there)
-        return os.path.relpath(SOURCE / place(there), (SOURCE / place(name)).parent).replace(os.sep, "/") + (match[2] or "")
+        way = os.path.relpath(SOURCE / place(there), (SOURCE / place(name)).parent)
+        return way.replace(os.sep, "/") + (match[2] or "")
 
     pieces = re.split(r"(^```.*?^```$|`[^`\n]*`)", text, flags=re.MULTILINE | re.DOTALL)
     text = "".join(LINK.sub(follow, piece) if k % 2 == 0 else piece for k, piece in enumerate(pieces))
-    if name.startswith("docs/"):  # anchors that docstrings refer to: see docstrings.link
-        anchors = {number or "page": anchor for number, anchor in sections(Path(name).stem).items()}
-        for number in anchors:
-            heading = rf"^(#+ {number}\. .*)$" if number != "page" else r"^(# .*)$"
-            text = re.sub(heading, rf"[](){{ #{Path(name).stem}-{number} }}\n\n\1", text, count=1, flags=re.MULTILINE)
-    return text
+    return docstrings.anchored(text, Path(name).stem) if name.startswith("docs/") else text
 
 
 def show(name: str) -> None:
     """Write a page that shows a file, or lists a folder."""
     path = ROOT / name
     if path.is_dir():
-        files = sorted(file.name for file in path.iterdir() if file.suffix in LANGUAGE)
-        for file in files:
-            show(f"{name}/{file}")
-        listed = "\n".join(f"- [{file}]({PurePosixPath(name).name}/{file}.md)" for file in files)
+        sources = sorted(file.name for file in path.iterdir() if file.suffix in LANGUAGE)
+        for source in sources:
+            show(f"{name}/{source}")
+        listed = "\n".join(f"- [{source}]({PurePosixPath(name).name}/{source}.md)" for source in sources)
         write(name, f"# {name}\n\n{listed}\n")
         return
     language = LANGUAGE.get(path.suffix, "text")

@@ -7,24 +7,23 @@ from __future__ import annotations
 
 import re
 import textwrap
-from pathlib import Path
 from typing import Any
 
 import griffe
 
-ROOT = Path(__file__).parent.parent
 DIRECTIVE = re.compile(r"^( *)\.\. math::[ \t]*(.*\n(?:(?:\1 +.*)?\n)*(?:\1 +.*)?)", re.MULTILINE)
+HEADING = re.compile(r"\A# .*$|^## (\d+)\. .*$", re.MULTILINE)
 ROLE = re.compile(r":math:`([^`]+)`")
 REFERENCE = re.compile(r"(?<![\w/`])docs/(\w+)\.md(?:,\s+sections?\s+(\d))?")
 
 
-def sections(page: str) -> dict[str, str]:
-    """Return the anchors of the numbered sections of a page, and of the page's title under an empty number."""
-    found = {}
-    for line in (ROOT / "docs" / f"{page}.md").read_text(encoding="utf-8").splitlines():
-        if heading := re.match(r"#+ (?:(\d+)\. )?(.*)", line):
-            found.setdefault(heading[1] or "", re.sub(r"[^\w\s-]", "", line.lstrip("# ")).strip().lower().replace(" ", "-"))
-    return found
+def anchored(text: str, page: str) -> str:
+    """Return a page of docs/ with the anchors that `link` refers to: of its title, and of its numbered sections."""
+
+    def heading(match: re.Match[str]) -> str:
+        return f"[](){{ #{page}-{match[1] or 'page'} }}\n\n{match[0]}"
+
+    return HEADING.sub(heading, text)
 
 
 def display(match: re.Match[str]) -> str:

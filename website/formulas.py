@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from typing import Any
-from xml.etree import ElementTree
+from xml.etree import ElementTree as ET
 
 from latex2mathml.converter import convert
 from markdown import Markdown
@@ -29,16 +29,16 @@ class Inline(InlineProcessor):
 class Display(BlockProcessor):
     """A paragraph that is a formula."""
 
-    def test(self, parent: ElementTree.Element, block: str) -> bool:
+    def test(self, parent: ET.Element, block: str) -> bool:
         """Whether the paragraph is one formula."""
         return DISPLAY.fullmatch(block.strip()) is not None
 
-    def run(self, parent: ElementTree.Element, blocks: list[str]) -> None:
+    def run(self, parent: ET.Element, blocks: list[str]) -> None:
         """Put the formula in place of the paragraph."""
         latex = blocks.pop(0).strip().strip("$").strip()
         if "\\\\" in latex and "\\begin" not in latex:
             latex = rf"\begin{{aligned}}{latex}\end{{aligned}}"
-        paragraph = ElementTree.SubElement(parent, "div", {"class": "formula"})
+        paragraph = ET.SubElement(parent, "div", {"class": "formula"})
         paragraph.text = self.parser.md.htmlStash.store(convert(latex, display="block"))
 
 
