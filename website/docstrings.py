@@ -12,6 +12,7 @@ from typing import Any
 import griffe
 
 DIRECTIVE = re.compile(r"^( *)\.\. math::[ \t]*(.*\n(?:(?:\1 +.*)?\n)*(?:\1 +.*)?)", re.MULTILINE)
+SEVERAL = re.compile(r"^( *)(\w+(?:, \w+)+) : (.*\n(?:(?:\1 +.*)?\n)*)", re.MULTILINE)
 HEADING = re.compile(r"\A# .*$|^## (\d+)\. .*$", re.MULTILINE)
 ROLE = re.compile(r":math:`([^`]+)`")
 REFERENCE = re.compile(r"(?<![\w/`])docs/(\w+)\.md(?:,\s+sections?\s+(\d))?")
@@ -32,6 +33,12 @@ def display(match: re.Match[str]) -> str:
     return f"\n{match[1]}$${latex}$$\n\n"
 
 
+def apart(match: re.Match[str]) -> str:
+    """Return an entry for several names as one for each: Griffe would give all of them the first one's default."""
+    entry = match[3].rstrip("\n")
+    return "".join(f"{match[1]}{name} : {entry}\n" for name in match[2].split(", ")) + "\n" * match[3].endswith("\n\n")
+
+
 def link(match: re.Match[str]) -> str:
     """Return a reference to a page as a link to its section."""
     return f"[{' '.join(match[0].split())}][{match[1]}-{match[2] or 'page'}]"
@@ -43,6 +50,6 @@ class Docstrings(griffe.Extension):
     def on_object(self, *, obj: griffe.Object, **_: Any) -> None:
         """Rewrite the docstring of a module, class, function or attribute."""
         if obj.docstring:
-            text = DIRECTIVE.sub(display, obj.docstring.value)
+            text = DIRECTIVE.sub(display, SEVERAL.sub(apart, obj.docstring.value))
             text = ROLE.sub(lambda role: f"${' '.join(role[1].split())}$", text)
             obj.docstring.value = REFERENCE.sub(link, text)

@@ -16,6 +16,8 @@ from markdown.extensions import Extension
 from markdown.inlinepatterns import InlineProcessor
 
 DISPLAY = re.compile(r"\$\$(.+?)\$\$", re.DOTALL)
+LONG = 40
+"""Formulas within a line that are longer, in characters of LaTeX, scroll on a narrow screen."""
 
 
 class Inline(InlineProcessor):
@@ -23,7 +25,7 @@ class Inline(InlineProcessor):
 
     def handleMatch(self, m: re.Match[str], data: str) -> tuple[str, int, int]:  # noqa: N802
         """Return the formula as HTML that Markdown does not look into."""
-        return self.md.htmlStash.store(convert(m[1])), m.start(0), m.end(0)
+        return self.md.htmlStash.store(mathml(m[1], "inline")), m.start(0), m.end(0)
 
 
 class Display(BlockProcessor):
@@ -36,10 +38,18 @@ class Display(BlockProcessor):
     def run(self, parent: ET.Element, blocks: list[str]) -> None:
         """Put the formula in place of the paragraph."""
         latex = blocks.pop(0).strip().strip("$").strip()
-        if "\\\\" in latex and "\\begin" not in latex:
-            latex = rf"\begin{{aligned}}{latex}\end{{aligned}}"
         paragraph = ET.SubElement(parent, "div", {"class": "formula"})
-        paragraph.text = self.parser.md.htmlStash.store(convert(latex, display="block"))
+        paragraph.text = self.parser.md.htmlStash.store(mathml(latex, "block"))
+
+
+def mathml(latex: str, display: str) -> str:
+    """Return a formula as MathML; lines that are broken are aligned where they have an ampersand."""
+    if "\\\\" in latex:
+        latex = rf"\begin{{split}}{latex}\end{{split}}"
+    drawn = convert(latex, display=display)
+    if "\\" in drawn or "&amp;" in drawn:
+        raise ValueError(f"this formula has something that is not understood: {latex}")
+    return f'<span class="long">{drawn}</span>' if display == "inline" and len(latex) > LONG else drawn
 
 
 class Formulas(Extension):
