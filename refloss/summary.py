@@ -204,7 +204,7 @@ def _term(term: SectionTerm) -> TermSummary:
 
 def _metric_rows(errors: DensityErrors) -> list[MetricRow]:
     of_structures = (
-        ("integrated RMSE", "states/eV^½", errors.integrated_rmse, np.max),
+        ("integrated RMSE", "states/√eV", errors.integrated_rmse, np.max),
         ("integrated absolute error", "states", errors.integrated_absolute_error, np.max),
         ("Wasserstein distance", "eV", errors.wasserstein_distance, np.max),
         ("spectral angle", "rad", errors.spectral_angle, np.max),

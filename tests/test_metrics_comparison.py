@@ -71,6 +71,31 @@ def test_extreme_scales_do_not_overflow():
     assert large.rmse == pytest.approx(2.0**480 * plain.rmse, rel=1e-13)
 
 
+def test_the_scale_is_that_of_what_counts():
+    rng = np.random.default_rng(6)
+    t = rng.uniform(0.5, 1.0, (3, 8))
+    p = t + rng.uniform(1e-9, 2e-9, (3, 8))  # whose squares, over those of 1e151, would have no digits left
+    mask = np.ones((3, 8), bool)
+    mask[:, 5] = False
+    wild = np.where(mask, p, 1e151)
+    weightless = {"grad_weight": 0.0, "int_weight": 0.0, "energy_step": STEP}
+    plain, other = (metrics.compare(refloss.masked_dos(x, t, mask, **weightless)) for x in (p, wild))
+    for name in (*NAMES, "rmse", "percent_rmse_integrated", "percent_rmse_pointwise"):
+        assert getattr(other, name) == pytest.approx(getattr(plain, name), rel=1e-13)
+
+
+def test_an_error_that_dwarfs_its_target():
+    """No warning, and a figure or infinity, whatever the ratio: one that is refused where it is asked for alone."""
+    t = np.array([[0.0, 1e-150, 2e-150, 1e-150], [0.0, 1e-150, 3e-150, 0.0]])
+    p = np.array([[1e150, -1e150, 1.0, 2e-150], [3.0, 1e150, -1e150, 0.0]])
+    result = refloss.masked_dos(p, t, np.ones(t.shape, bool), grad_weight=0.0, int_weight=0.0, energy_step=STEP)
+    errors = metrics.compare(result)
+    assert np.isneginf(errors.r_squared).all()
+    assert errors.integrated_absolute_error == pytest.approx([STEP * 1.5e150, STEP * 2e150], rel=1e-14)
+    with pytest.raises(InputError, match="beyond the largest float64"):
+        metrics.r_squared(p, t)
+
+
 @pytest.fixture(scope="module")
 def crystals():
     """Four crystals as targets; the prediction moved by 12 points, a little wider, and to be aligned."""

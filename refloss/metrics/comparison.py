@@ -30,11 +30,11 @@ class DensityErrors:
     Attributes
     ----------
     rmse : float
-        Root of the mean over structures of the squares of `integrated_rmse`, in states/eV^½.
+        Root of the mean over structures of the squares of `integrated_rmse`, in states/√eV.
     percent_rmse_integrated, percent_rmse_pointwise : float
         See the functions; of fewer than two structures NaN.
     integrated_absolute_error, integrated_rmse, wasserstein_distance, spectral_angle, r_squared : (B,) array
-        See the functions: in states, states/eV^½, eV, radians, and a pure number.
+        See the functions: in states, states/√eV, eV, radians, and a pure number.
     """
 
     rmse: float
@@ -81,6 +81,14 @@ def compare(result: AlignedResult) -> DensityErrors:
         A figure beyond the largest float64 is infinite in it.
     """
     exponent = distances.scale_of(max(arrays.largest(result.predictions), arrays.largest(result.targets)))
+    if exponent:  # what does not count may be of another scale
+        counted = (
+            np.where(
+                result.mask[start : start + _ROWS], np.array([windows, result.targets[start : start + _ROWS]]), 0.0
+            )
+            for start, windows in _windows(result)
+        )
+        exponent = distances.scale_of(max(map(arrays.largest, counted)))
 
     def blocks() -> Iterator[distances.Pair]:
         for start, windows in _windows(result):
