@@ -13,7 +13,7 @@ from refloss.crystals import data_set
 from refloss.errors import InputError
 from refloss.spectra import gaussian_dos
 
-STEP = 0.05
+STEP = 0.04
 NAMES = ("integrated_absolute_error", "integrated_rmse", "wasserstein_distance", "spectral_angle", "r_squared")
 
 
@@ -135,6 +135,21 @@ def test_electrons_of_crystals(crystals):
         assert errors.band_gap[b] == pytest.approx(gap[0] - gap[1], abs=1e-11, nan_ok=True)
         assert errors.heat_capacity[b] == pytest.approx(heat[0] - heat[1], abs=1e-9 * max(heat))
     assert np.abs(errors.fermi_level).max() < 0.1
+
+
+def test_electrons_where_the_mask_counts(crystals):
+    result, spectra = crystals
+    mask = np.ones(result.mask.shape, bool)
+    mask[:, 2200:] = False  # above all bands
+    mask[2, :900] = False  # below them
+    wild = result.predictions.copy()
+    wild[:, 2232:] = 5.0  # above, as predictions are where no target taught them
+    masked = refloss.masked_dos(wild, result.targets, mask, energy_step=STEP)
+    assert masked.shift.tolist() == [32] * 4
+    counts = np.array([bands.shape[1] for bands, _ in spectra])
+    plain, found = (metrics.compare_electrons(of, counts, threshold=0.05) for of in (result, masked))
+    for name in ("fermi_level", "band_gap", "heat_capacity"):
+        assert getattr(found, name) == pytest.approx(getattr(plain, name), rel=1e-6, abs=1e-9, nan_ok=True)
 
 
 def test_electrons_that_are_not_there(crystals):

@@ -255,7 +255,7 @@ def earth_movers(of: Pair) -> Floats:
     defined = (totals[0] > 0.0) & (totals[1] > 0.0)
     p_total, t_total = (np.where(defined, total, 1.0) for total in totals)
     with np.errstate(over="ignore", invalid="ignore"):  # of a total that all but cancels
-        moved = np.abs(np.cumsum(p / p_total - t / t_total, axis=1)[:, :-1]).sum(axis=1)
+        moved = np.abs(np.cumsum(p / p_total - t / t_total, axis=1)).sum(axis=1)
     return np.where(defined[:, 0], of.energy_step * moved, np.nan)
 
 
@@ -299,7 +299,7 @@ class Spread:
 
     def percent_pointwise(self) -> float:
         """Return the mean of the ratios, in percent."""
-        there = (self.count >= 2) & (self.spread > 0.0)
+        there = self.spread > 0.0  # where there are two structures at least
         if not there.any():
             return float("nan")
         error, spread, count = self.error[there], self.spread[there], self.count[there]
@@ -311,11 +311,14 @@ def spread_over(blocks: Callable[[], Iterable[Pair]]) -> Spread:
     count: Floats = np.sum([block.mask.sum(axis=0) for block in blocks()], axis=0, dtype=np.float64)
     total: Floats = np.sum([block.targets.sum(axis=0) for block in blocks()], axis=0)
     mean = total / np.maximum(count, 1.0)
+    lowest, highest = np.full(mean.shape, np.inf), np.full(mean.shape, -np.inf)
     error, spread = np.zeros(mean.shape), np.zeros(mean.shape)
     for block in blocks():
         error += ((block.predictions - block.targets) ** 2).sum(axis=0)
         spread += (np.where(block.mask, block.targets - mean, 0.0) ** 2).sum(axis=0)
-    return Spread(count, error, spread)
+        lowest = np.minimum(lowest, np.min(block.targets, axis=0, where=block.mask, initial=np.inf))
+        highest = np.maximum(highest, np.max(block.targets, axis=0, where=block.mask, initial=-np.inf))
+    return Spread(count, error, np.where(highest > lowest, spread, 0.0))  # the rounded mean of equal numbers may differ
 
 
 def checked(predictions: Any, targets: Any, mask: Any, energy_step: float) -> Pair:
