@@ -48,6 +48,17 @@ def test_they_are_those_of_the_windows(result):
         assert getattr(errors, name) == pytest.approx(expected, rel=1e-13)  # added up in another order
 
 
+def test_threads_do_not_change_a_bit(monkeypatch):
+    result = masked_dos(70)
+    found = []
+    for threads in ("1", "3"):
+        monkeypatch.setenv("REFLOSS_NUM_THREADS", threads)
+        found.append(metrics.compare(result))
+    assert vars(found[0]).keys() == vars(found[1]).keys()
+    for one, other in zip(vars(found[0]).values(), vars(found[1]).values(), strict=True):
+        assert np.array_equal(one, other)
+
+
 def test_the_squared_error_of_a_set_is_the_loss_of_its_first_term():
     result = masked_dos()
     assert metrics.compare(result).rmse ** 2 == pytest.approx(result.terms.dos.mean(), rel=1e-13)
