@@ -79,12 +79,12 @@ def two_terms(predictions: Any, targets: Any, mask: Any) -> Summary:
     )
 
 
-def pointwise(*, missing: bool = False) -> Summary:
+def pointwise(*, missing: bool = False, offset: float = 0.0) -> Summary:
     """Return the summary of a section in which nothing is aligned; `missing`: without any target."""
     rng = np.random.default_rng(5)
-    targets = np.full((6, 1), np.nan if missing else 0.0)
+    targets = np.full((6, 1), np.nan if missing else offset)
     losses = {"energy": {"type": "huber", "delta": 0.3}}
-    return _summary(losses, {"energy": rng.normal(size=(6, 1))}, {"energy": targets}, {})
+    return _summary(losses, {"energy": offset + rng.normal(size=(6, 1))}, {"energy": targets}, {})
 
 
 def _summary(

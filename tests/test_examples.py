@@ -137,7 +137,9 @@ def test_lesson_opens_as_a_notebook_to_read(path: Path) -> None:
     assert all(line.startswith("#") for cell in prose for line in cell.splitlines() if line)
     read = "".join(prose)
     assert re.findall(r"^# ## (Exercise|Answer)$", read, flags=re.MULTILINE) == ["Exercise", "Answer"]
-    # Each figure is referred to by its name.
+    # A notebook shows what the last line of a cell names. Each figure is referred to by its name.
+    drawing = [cell for cell in cells if cell not in prose and re.search(r"\blesson_\d+_\w+\.png", cell)]
+    assert all(cell.rstrip().endswith("\nfigure") for cell in drawing)
     named = set(re.findall(r"lesson_\d+_\w+\.png", read))
     assert named == {file.name for file in LESSON_FIGURES.glob(f"{prefix(path)}*")}
 

@@ -13,7 +13,7 @@ from refloss.crystals import data_set
 from refloss.errors import InputError
 from refloss.spectra import gaussian_dos
 
-STEP = 0.05
+STEP = 0.04
 NAMES = ("integrated_absolute_error", "integrated_rmse", "wasserstein_distance", "spectral_angle", "r_squared")
 
 
@@ -48,6 +48,17 @@ def test_they_are_those_of_the_windows(result):
         assert getattr(errors, name) == pytest.approx(expected, rel=1e-13)  # added up in another order
 
 
+def test_threads_do_not_change_a_bit(monkeypatch):
+    result = masked_dos(70)
+    found = []
+    for threads in ("1", "3"):
+        monkeypatch.setenv("REFLOSS_NUM_THREADS", threads)
+        found.append(metrics.compare(result))
+    assert vars(found[0]).keys() == vars(found[1]).keys()
+    for one, other in zip(vars(found[0]).values(), vars(found[1]).values(), strict=True):
+        assert np.array_equal(one, other)
+
+
 def test_the_squared_error_of_a_set_is_the_loss_of_its_first_term():
     result = masked_dos()
     assert metrics.compare(result).rmse ** 2 == pytest.approx(result.terms.dos.mean(), rel=1e-13)
@@ -69,6 +80,31 @@ def test_extreme_scales_do_not_overflow():
     for name in (*NAMES[2:], "percent_rmse_integrated", "percent_rmse_pointwise"):
         assert getattr(large, name) == pytest.approx(getattr(plain, name), rel=1e-13)
     assert large.rmse == pytest.approx(2.0**480 * plain.rmse, rel=1e-13)
+
+
+def test_the_scale_is_that_of_what_counts():
+    rng = np.random.default_rng(6)
+    t = rng.uniform(0.5, 1.0, (3, 8))
+    p = t + rng.uniform(1e-9, 2e-9, (3, 8))  # whose squares, over those of 1e151, would have no digits left
+    mask = np.ones((3, 8), bool)
+    mask[:, 5] = False
+    wild = np.where(mask, p, 1e151)
+    weightless = {"grad_weight": 0.0, "int_weight": 0.0, "energy_step": STEP}
+    plain, other = (metrics.compare(refloss.masked_dos(x, t, mask, **weightless)) for x in (p, wild))
+    for name in (*NAMES, "rmse", "percent_rmse_integrated", "percent_rmse_pointwise"):
+        assert getattr(other, name) == pytest.approx(getattr(plain, name), rel=1e-13)
+
+
+def test_an_error_that_dwarfs_its_target():
+    """No warning, and a figure or infinity, whatever the ratio: one that is refused where it is asked for alone."""
+    t = np.array([[0.0, 1e-150, 2e-150, 1e-150], [0.0, 1e-150, 3e-150, 0.0]])
+    p = np.array([[1e150, -1e150, 1.0, 2e-150], [3.0, 1e150, -1e150, 0.0]])
+    result = refloss.masked_dos(p, t, np.ones(t.shape, bool), grad_weight=0.0, int_weight=0.0, energy_step=STEP)
+    errors = metrics.compare(result)
+    assert np.isneginf(errors.r_squared).all()
+    assert errors.integrated_absolute_error == pytest.approx([STEP * 1.5e150, STEP * 2e150], rel=1e-14)
+    with pytest.raises(InputError, match="beyond the largest float64"):
+        metrics.r_squared(p, t)
 
 
 @pytest.fixture(scope="module")
@@ -110,6 +146,21 @@ def test_electrons_of_crystals(crystals):
         assert errors.band_gap[b] == pytest.approx(gap[0] - gap[1], abs=1e-11, nan_ok=True)
         assert errors.heat_capacity[b] == pytest.approx(heat[0] - heat[1], abs=1e-9 * max(heat))
     assert np.abs(errors.fermi_level).max() < 0.1
+
+
+def test_electrons_where_the_mask_counts(crystals):
+    result, spectra = crystals
+    mask = np.ones(result.mask.shape, bool)
+    mask[:, 2200:] = False  # above all bands
+    mask[2, :900] = False  # below them
+    wild = result.predictions.copy()
+    wild[:, 2232:] = 5.0  # above, as predictions are where no target taught them
+    masked = refloss.masked_dos(wild, result.targets, mask, energy_step=STEP)
+    assert masked.shift.tolist() == [32] * 4
+    counts = np.array([bands.shape[1] for bands, _ in spectra])
+    plain, found = (metrics.compare_electrons(of, counts, threshold=0.05) for of in (result, masked))
+    for name in ("fermi_level", "band_gap", "heat_capacity"):
+        assert getattr(found, name) == pytest.approx(getattr(plain, name), rel=1e-6, abs=1e-9, nan_ok=True)
 
 
 def test_electrons_that_are_not_there(crystals):

@@ -179,6 +179,18 @@ def test_percent_rmse_of_masked_points(batch):
     assert metrics.percent_rmse_pointwise(p, t, mask=mask) == pytest.approx(100 * np.mean(ratios), rel=1e-13)
 
 
+@pytest.mark.parametrize("structures", [3, 6, 7, 11])
+@pytest.mark.parametrize("value", [0.1, 0.7, 1.1, 1 / 3])
+def test_equal_targets_have_no_spread_though_their_mean_is_rounded(structures, value):
+    t = np.full((structures, 4), value)
+    for function in OF_A_SET:
+        assert math.isnan(function(t + 1.0, t))
+        t[:, 2] = np.arange(structures)
+        assert function(t + 1.0, t) < 100.0 * 4  # of the one energy where they differ
+        t[:, 2] = value
+    assert math.isnan(metrics.r_squared(np.arange(11.0), np.full(11, value)))
+
+
 def test_the_mean_density_gets_a_hundred_percent(batch):
     _, t, _ = batch
     mean = np.broadcast_to(t.mean(axis=0), t.shape)

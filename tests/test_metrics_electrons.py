@@ -221,6 +221,25 @@ def test_a_prediction_that_is_negative_in_its_gap():
     assert metrics.number_of_electrons(density + wiggles, level, energy_grid=grid) == pytest.approx(electrons, abs=0.01)
 
 
+def test_a_level_beside_a_negative_density():
+    # Up to the points: 0, 1, 1.35, 2.2, 4.2 electrons; 1.4 are reached behind the point at −0.3, and there alone.
+    density, grid = np.array([1.0, 1.0, -0.3, 2.0, 2.0]), np.arange(5.0)
+    level = metrics.fermi_level(density, 1.4, energy_grid=grid)
+    assert 2.0 < level < 3.0
+    x = level - 2.0
+    assert 1.35 - 0.3 * x + 2.3 / 2 * x**2 == pytest.approx(1.4, rel=1e-12)
+
+
+def test_nearly_full_is_nearly_empty_the_other_way_round():
+    # Hot enough for both levels to lie outside of the grid.
+    axis = {"energy_grid": np.arange(5.0), "temperature": 2e4}
+    density = np.array([1.0, 0.4, 0.7, 2.0, 0.3])
+    full = metrics.fermi_level(density, np.trapezoid(density) - 0.05, **axis)
+    empty = metrics.fermi_level(density[::-1], 0.05, **axis)
+    assert full > 4.0
+    assert full == pytest.approx(4.0 - empty, abs=1e-10)  # the total is rounded, and 0.05 is 2 % of it
+
+
 GOOD = {"density": np.ones((2, 5)), "electrons": 1.0, "energy_grid": np.arange(5.0)}
 
 
@@ -262,4 +281,4 @@ def test_a_temperature_that_is_none(temperature):
     with pytest.raises(InputError, match=r"^threshold: "):
         metrics.band_gap(**GOOD, threshold=0.0)
     with pytest.raises(InputError, match=r"^level: "):
-        metrics.number_of_electrons(np.ones(5), [1.0, 2.0], energy_grid=np.arange(5.0))
+        metrics.number_of_electrons(np.ones(5), [1.0], energy_grid=np.arange(5.0))

@@ -153,6 +153,16 @@ def test_what_a_convention_does_not_take_is_told_in_its_row() -> None:
     assert all("ignores any other" in str(reason) for reason in reasons[2:])
 
 
+def test_a_convention_that_overflows_is_told_in_its_row() -> None:
+    rng = np.random.default_rng(9)
+    predictions, targets = 1e90 * rng.random((2, 24)), 1e90 * rng.random((2, 20))
+    result = refloss.masked_dos(predictions, targets, np.ones(targets.shape, dtype=bool))
+    reasons = {row.name: row.reason for row in conventions_data(result).rows}
+    assert reasons["intended"] is None
+    assert "beyond the largest float64" in str(reasons["metatrain-2025.12"])  # fourth powers: 1e360
+    assert "metatrain-2025.12: does not apply" in words(plot_conventions(result))
+
+
 @pytest.mark.parametrize("b", [-1, 4, True])
 def test_what_is_not_there_is_named(b: Any) -> None:
     with pytest.raises(InputError, match=r"^b: found .*, expected an integer from 0 to 3"):

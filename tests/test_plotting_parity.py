@@ -114,6 +114,14 @@ def test_words_say_type_weight_and_what_it_adds() -> None:
     assert f"total {result.total:.5g}" in words(figure)
 
 
+def test_a_name_is_no_formula() -> None:
+    data = {"a$^$": np.array([[1.0], [2.5]])}  # what mathtext would not parse
+    result = refloss.load_options({"loss": {"a$^$": "mse"}}).evaluate({"a$^$": data["a$^$"] + 1.0}, data)
+    figure = plot_parity(result)
+    figure.draw_without_rendering()
+    assert "a$^$, 2 elements" in words(figure)
+
+
 def test_units_are_those_of_energies_and_their_gradients() -> None:
     units = {panel.path: panel.unit for panel in parity_data(section()).panels}
     assert units == {

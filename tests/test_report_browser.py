@@ -277,6 +277,8 @@ def test_the_table_sorts_and_filters(browser: Browser, tmp_path: Path) -> None:
             assert tab.get_attribute(f"#head th:has([data-key={key}])", "aria-sort") in {"ascending", "descending"}
         tab.fill("#filter", "CARB")
         assert sorted(rows()) == list(range(0, 30, 3))
+        tab.press("#filter", "Enter")  # sends nothing anywhere: the policy would complain
+        assert sorted(rows()) == list(range(0, 30, 3))
         tab.fill("#filter", "")
         tab.select_option("#only", "0")
         assert tab.inner_text("#only option:checked") == "at the first shift (1)"
@@ -284,6 +286,16 @@ def test_the_table_sorts_and_filters(browser: Browser, tmp_path: Path) -> None:
         tab.fill("#filter", "no such crystal")
         assert rows() == []
         assert tab.inner_text("#found") == "0 of 30 listed"
+
+
+def test_ticks_of_energies_far_from_zero_are_told_apart(browser: Browser, tmp_path: Path) -> None:
+    with opened(browser, written(tmp_path, reports.pointwise(offset=-12345.6))) as tab:
+        for axis in ("g.grid .tick", "> g:last-of-type .tick"):
+            labels = tab.eval_on_selector_all(f"svg.parity {axis}", "all => all.map(e => e.textContent)")
+            steps = np.diff([float(label.replace("−", "-")) for label in labels])
+            assert len(steps) > 0
+            assert steps == pytest.approx(np.full(steps.shape, steps[0]), rel=1e-6)  # to the digits of a label
+            assert steps[0] > 0
 
 
 def test_the_table_by_keyboard(browser: Browser, tmp_path: Path) -> None:

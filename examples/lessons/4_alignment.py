@@ -148,6 +148,7 @@ with style.figure(None, (7.2, 4.6)) as figure:
         bottom.legend(loc="upper left", ncols=2)
 figure.savefig("lesson_4_landscapes.png", dpi=130)
 print(f"ladder: s* = {unsure.shift[0]}, rival {unsure.rival().shift[0]}, worse by {unsure.rival().margin[0]:.4f}")
+figure
 
 # %% [markdown]
 # ## Ties
@@ -230,6 +231,7 @@ figure.savefig("lesson_4_crossing.png", dpi=130)
 print(f"between λ = {shares[jump]:.2f} and {shares[jump + 1]:.2f} the shift goes from {path.shift[jump]} to", end=" ")
 print(f"{path.shift[jump + 1]}, and dD/dλ from {derivative[jump]:.2f} to {derivative[jump + 1]:.2f}")
 assert derivative[jump] > 0 > derivative[jump + 1]
+figure
 
 # %% [markdown]
 # A structure that sits there gets opposite gradients from one step to the next, and its loss hardly falls. A small

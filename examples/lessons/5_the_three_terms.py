@@ -42,8 +42,8 @@ print(f"{mask.sum()} of {grid.points} points count, up to {grid.targets[mask].ma
 #
 # The start is a bad guess, made to be wrong in three ways: broadened far too much (a width of 1 eV instead of 0.3 eV),
 # with a tenth of the states missing, and with noise. Four copies of it go down at the same time. One feels all terms;
-# in each of the others one term is switched off. To take the gradient apart, note that doubling a weight adds its term
-# once more: three gradients, of the loss and of two losses with a doubled weight, give the three parts by subtraction.
+# in each of the others one term is switched off. To take the gradient apart, we ask for three: of D alone, of D and G,
+# of D and C. The differences are what the other two terms add.
 #
 # Gradient descent replaces p by p − η · ∂loss/∂p, again and again. It is stable while the step η is below 2/κ, where κ
 # is the largest curvature of the loss: the largest eigenvalue of H, the matrix of its second derivatives. At a fixed
@@ -65,12 +65,11 @@ def slopes(predictions, target=target):
     """The gradients of D, w_G G and w_C C, (3, B, points), and the result that has the terms themselves."""
     targets, masks = (np.tile(row, (len(predictions), 1)) for row in (target, mask))
     data = {"targets": targets, "mask": masks, "energy_step": grid.step, "reduction": "none", "grad": True}
-    whole, more_g, more_c = (
+    alone, with_g, with_c = (
         refloss.masked_dos(predictions, **data, grad_weight=g, int_weight=c)
-        for g, c in ((W_G, W_C), (2 * W_G, W_C), (W_G, 2 * W_C))
+        for g, c in ((0.0, 0.0), (W_G, 0.0), (0.0, W_C))
     )
-    of_g, of_c = more_g.grad - whole.grad, more_c.grad - whole.grad
-    return np.stack([whole.grad - of_g - of_c, of_g, of_c]), whole
+    return np.stack([alone.grad, with_g.grad - alone.grad, with_c.grad - alone.grad]), alone
 
 
 def curvature(switch):
@@ -140,13 +139,14 @@ with style.figure(None, (7.2, 6.0)) as figure:
     panels[0, 0].set(xlim=grid.targets[[0, -1]], ylim=(-0.7, 3.2))
     figure.supxlabel("energy (eV)", fontsize=9)
 figure.savefig("lesson_5_film.png", dpi=100)
+figure
 
 # %% [markdown]
 # The figure `lesson_5_terms.png` follows each term through the descent, on logarithmic axes.
 #
 # - D has hardly begun to fall when C, where it is on, has lost most of itself: in the very first step, which is as long
 #   as the curvature of C allows, the error that has one sign all along is gone. Then all parts of the error shrink at
-#   the pace of D, by a share of 2 dx η at each step, and a number of steps of one over that is where the curves bend.
+#   the pace of D, by a share of 2 dx η at each step; after one over that share, in steps, the curves bend.
 # - G falls only where it is on.
 # - With G, D stops at a small value. The difference of five points that makes G reaches back over the mask's edge, so
 #   it pulls a little at the last points that count too. In a sum of terms, none of them gets all it wants.
@@ -168,6 +168,7 @@ print(f"at the end D is {history[-1, 0, 0]:.2g} with G, and {history[-1, 0, 2]:.
 assert drop > 3
 assert history[-1, 1, 2] > 0.9 * history[0, 1, 2]
 assert history[-1, 0, 1] > 0.1 * history[0, 0, 1]
+figure
 
 # %% [markdown]
 # ## Exercise

@@ -97,7 +97,7 @@ loss:
 print(dump(read(LONGER).losses))
 
 # %% [markdown]
-# Three things to notice, each of which has been the cause of a wrong run.
+# Three things to notice, each of them easy to get wrong.
 #
 # - The weight of the energy does not pass on to its gradients: they keep theirs, which is 1 where nothing else is said.
 # - `grad_weight: 1e-4` came out as a number. By the letter of YAML's old rules it is a *string*, since it has no

@@ -109,6 +109,7 @@ with style.figure(None, (6.4, 3.6)) as figure:
 figure.savefig("lesson_7_expanded.png", dpi=130)
 assert curves[expanded, "float32"][-1] > 1
 assert max(curves[direct, "float32"]) < 10 * U["float32"]
+figure
 
 # %% [markdown]
 # ## Worse than a wrong number
@@ -196,6 +197,7 @@ with style.figure(None, (6.4, 3.4)) as figure:
     panel.legend(loc="upper left")
 figure.savefig("lesson_7_sums.png", dpi=130)
 assert max(off["compensated"]) <= U["float32"]
+figure
 
 # %% [markdown]
 # ## And when that is not enough

@@ -179,6 +179,7 @@ with style.figure(None, (7.2, 3.0)) as figure:
 figure.savefig("lesson_8_verdicts.png", dpi=130)
 ratios = np.array([j.ratio for j in right.judgements])
 print(f"the right port: {np.mean(ratios == 0):.0%} of its figures without error, {np.mean(ratios > 1):.0%} above 1")
+figure
 
 # %% [markdown]
 # ## In your project

@@ -176,6 +176,7 @@ with style.figure(None, (7.2, 3.2)) as figure:
     right_panel.set_xticks(everyone, names, rotation=40, ha="right", fontsize=7)
     right_panel.legend(loc="upper right")
 figure.savefig("lesson_9_batch.png", dpi=120)
+figure
 
 # %% [markdown]
 # And there is worse. A mask says up to where a target can be trusted. As masks of other structures are applied to its
@@ -214,6 +215,7 @@ with style.figure(None, (6.4, 4.0)) as figure:
 figure.savefig("lesson_9_masks.png", dpi=130)
 assert np.abs(gradient_of_c(SUSPECT)[~masks[shortest]]).max() > 0
 assert not gradient_of_c(REFERENCE)[~masks[shortest]].any()
+figure
 
 # %% [markdown]
 # ## What to take home

@@ -14,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from refloss.results import SectionTerm
-from refloss.summary import POINTWISE, Alignment, Summary, TermSummary, Under
+from refloss.summary import Alignment, Summary, TermSummary, Under
 
 
 def console(file: TextIO) -> Console:
@@ -54,7 +54,6 @@ def print_summary(summary: Summary, out: Console) -> None:
                     out.print(f"{convention}: {under.reason}")
             out.print()
             out.print(_metrics(name, told))
-            out.print(POINTWISE, style="dim")
     out.print()
     for sentence in summary.told:
         out.print(sentence, soft_wrap=True)

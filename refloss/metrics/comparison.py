@@ -17,6 +17,7 @@ from refloss.arithmetic import standard_arithmetic
 from refloss.errors import InputError
 from refloss.metrics import distances
 from refloss.metrics import electrons as of_electrons
+from refloss.parallel import for_range
 from refloss.results import AlignedResult, Floats
 
 _ROWS: Final = 16
@@ -30,11 +31,11 @@ class DensityErrors:
     Attributes
     ----------
     rmse : float
-        Root of the mean over structures of the squares of `integrated_rmse`, in states/eV^½.
+        Root of the mean over structures of the squares of `integrated_rmse`, in states/√eV.
     percent_rmse_integrated, percent_rmse_pointwise : float
         See the functions; of fewer than two structures NaN.
     integrated_absolute_error, integrated_rmse, wasserstein_distance, spectral_angle, r_squared : (B,) array
-        See the functions: in states, states/eV^½, eV, radians, and a pure number.
+        See the functions: in states, states/√eV, eV, radians, and a pure number.
     """
 
     rmse: float
@@ -81,11 +82,22 @@ def compare(result: AlignedResult) -> DensityErrors:
         A figure beyond the largest float64 is infinite in it.
     """
     exponent = distances.scale_of(max(arrays.largest(result.predictions), arrays.largest(result.targets)))
+    if exponent:  # what does not count may be of another scale
+        counted = (
+            np.where(
+                result.mask[start : start + _ROWS], np.array([windows, result.targets[start : start + _ROWS]]), 0.0
+            )
+            for start, windows in _windows(result)
+        )
+        exponent = distances.scale_of(max(map(arrays.largest, counted)))
+
+    def pair_of(first: int) -> distances.Pair:
+        rows = slice(first, first + _ROWS)
+        windows = _windows_from(result, first)
+        return distances.pair(windows, result.targets[rows], result.mask[rows], result.energy_step, exponent)
 
     def blocks() -> Iterator[distances.Pair]:
-        for start, windows in _windows(result):
-            rows = slice(start, start + _ROWS)
-            yield distances.pair(windows, result.targets[rows], result.mask[rows], result.energy_step, exponent)
+        return map(pair_of, range(0, result.shift.size, _ROWS))
 
     figures = (
         distances.absolute_error,
@@ -94,7 +106,15 @@ def compare(result: AlignedResult) -> DensityErrors:
         distances.angle,
         distances.determination,
     )
-    columns = [np.concatenate(parts) for parts in zip(*([f(of) for f in figures] for of in blocks()), strict=True)]
+    columns = np.empty((len(figures), result.shift.size))
+
+    def fill(start: int, stop: int) -> None:
+        for block in range(start, stop):
+            rows = slice(block * _ROWS, (block + 1) * _ROWS)
+            of = pair_of(rows.start)
+            columns[:, rows] = [figure(of) for figure in figures]
+
+    for_range(fill, math.ceil(result.shift.size / _ROWS))
     spread = distances.spread_over(blocks) if result.shift.size > 1 else None
     return DensityErrors(
         math.hypot(*columns[1].tolist()) / math.sqrt(result.shift.size),
@@ -158,13 +178,18 @@ def compare_electrons(
 
 
 def _windows(result: AlignedResult) -> Iterator[tuple[int, Floats]]:
-    """Yield some structures at a time, the first's number and their windows: zeros where these reach into padding."""
-    points, width = result.targets.shape[1], result.predictions.shape[1]
+    """Yield some structures at a time: the first's number and their windows."""
     for first in range(0, result.shift.size, _ROWS):
-        starts = (result.shift[first : first + _ROWS] - result.padding).tolist()
-        windows = np.zeros((len(starts), points))
-        for row, prediction, start in zip(windows, result.predictions[first : first + _ROWS], starts, strict=True):
-            low, high = max(start, 0), min(start + points, width)
-            if low < high:
-                row[low - start : high - start] = prediction[low:high]
-        yield first, windows
+        yield first, _windows_from(result, first)
+
+
+def _windows_from(result: AlignedResult, first: int) -> Floats:
+    """Return the windows of some structures, with zeros where they reach into padding."""
+    points, width = result.targets.shape[1], result.predictions.shape[1]
+    starts = (result.shift[first : first + _ROWS] - result.padding).tolist()
+    windows = np.zeros((len(starts), points))
+    for row, prediction, start in zip(windows, result.predictions[first : first + _ROWS], starts, strict=True):
+        low, high = max(start, 0), min(start + points, width)
+        if low < high:
+            row[low - start : high - start] = prediction[low:high]
+    return windows

@@ -56,7 +56,7 @@ def integrated_absolute_error(
 
 @standard_arithmetic
 def integrated_rmse(predictions: Any, targets: Any, *, mask: Any = None, energy_step: float = 0.05) -> float | Floats:
-    r"""Root of the integrated squared error :math:`\sqrt{\int (p - t)^2 \, dE}`, in states/eV^½.
+    r"""Root of the integrated squared error :math:`\sqrt{\int (p - t)^2 \, dE}`, in states/√eV.
 
     Its square is `masked_dos`'s unweighted term D at the shift of its window. That of a data set is the root of the
     mean square over its structures, ``numpy.sqrt(numpy.mean(integrated_rmse(...) ** 2))``.
@@ -254,7 +254,8 @@ def earth_movers(of: Pair) -> Floats:
     totals = [array.sum(axis=1, keepdims=True) for array in (p, t)]
     defined = (totals[0] > 0.0) & (totals[1] > 0.0)
     p_total, t_total = (np.where(defined, total, 1.0) for total in totals)
-    moved = np.abs(np.cumsum(p / p_total - t / t_total, axis=1)[:, :-1]).sum(axis=1)
+    with np.errstate(over="ignore", invalid="ignore"):  # of a total that all but cancels
+        moved = np.abs(np.cumsum(p / p_total - t / t_total, axis=1)).sum(axis=1)
     return np.where(defined[:, 0], of.energy_step * moved, np.nan)
 
 
@@ -277,7 +278,8 @@ def determination(of: Pair) -> Floats:
     defined = highest > lowest  # the rounded mean of equal targets may differ from them
     mean = of.targets.sum(axis=1, keepdims=True) / count
     spread = np.where(defined, _norm(np.where(of.mask, of.targets - mean, 0.0)), 1.0)
-    return np.where(defined, 1.0 - (_norm(of.predictions - of.targets) / spread) ** 2, np.nan)
+    with np.errstate(over="ignore"):
+        return np.where(defined, 1.0 - (_norm(of.predictions - of.targets) / spread) ** 2, np.nan)
 
 
 @dataclass(frozen=True, eq=False)
@@ -293,11 +295,11 @@ class Spread:
         weights = np.ones(self.count.size)
         weights[[0, -1]] = 0.5
         error, spread = float((weights * self.error).sum()), float((weights * self.spread).sum())
-        return 100.0 * float(np.sqrt(error / spread)) if spread > 0.0 else float("nan")
+        return 100.0 * float(np.sqrt(error) / np.sqrt(spread)) if spread > 0.0 else float("nan")
 
     def percent_pointwise(self) -> float:
         """Return the mean of the ratios, in percent."""
-        there = (self.count >= 2) & (self.spread > 0.0)
+        there = self.spread > 0.0  # where there are two structures at least
         if not there.any():
             return float("nan")
         error, spread, count = self.error[there], self.spread[there], self.count[there]
@@ -309,11 +311,14 @@ def spread_over(blocks: Callable[[], Iterable[Pair]]) -> Spread:
     count: Floats = np.sum([block.mask.sum(axis=0) for block in blocks()], axis=0, dtype=np.float64)
     total: Floats = np.sum([block.targets.sum(axis=0) for block in blocks()], axis=0)
     mean = total / np.maximum(count, 1.0)
+    lowest, highest = np.full(mean.shape, np.inf), np.full(mean.shape, -np.inf)
     error, spread = np.zeros(mean.shape), np.zeros(mean.shape)
     for block in blocks():
         error += ((block.predictions - block.targets) ** 2).sum(axis=0)
         spread += (np.where(block.mask, block.targets - mean, 0.0) ** 2).sum(axis=0)
-    return Spread(count, error, spread)
+        lowest = np.minimum(lowest, np.min(block.targets, axis=0, where=block.mask, initial=np.inf))
+        highest = np.maximum(highest, np.max(block.targets, axis=0, where=block.mask, initial=-np.inf))
+    return Spread(count, error, np.where(highest > lowest, spread, 0.0))  # the rounded mean of equal numbers may differ
 
 
 def checked(predictions: Any, targets: Any, mask: Any, energy_step: float) -> Pair:

@@ -129,18 +129,15 @@ def conventions_data(
 
 
 def _row_under(result: AlignedResult, b: int, convention: str | Convention) -> ConventionRow:
+    # Of inputs that another convention took, this one may refuse the step or the reduction, or overflow.
     try:
         other = under(result, convention)
     except InputError as error:
-        if not str(error).startswith(_REFUSALS):
+        if str(error).startswith("convention:"):
             raise
         name, none = convention if isinstance(convention, str) else convention.name, np.empty(0)
         return ConventionRow(name, str(error), "", np.nan, -1, none, none, {}, {})
     return _row(other, b)
-
-
-_REFUSALS: Final = ("energy_step:", "reduction:")
-"""What a convention may not take of inputs that another one took."""
 
 
 def _row(result: AlignedResult, b: int) -> ConventionRow:

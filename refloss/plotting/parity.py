@@ -281,7 +281,8 @@ def _parity(ax: Axes, panel: ParityPanel, most: int) -> ScalarMappable:
     ax.set_xlabel(f"target ({panel.unit})")
     ax.set_ylabel(f"prediction ({panel.unit})")
     elements = f"{panel.count:,} element{'s' * (panel.count != 1)}"
-    ax.set_title(f"{panel.path}, {elements}\n{panel.loss}", loc="left", fontsize="small", pad=4)
+    title = f"{panel.path}, {elements}\n{panel.loss}"
+    ax.set_title(title, loc="left", fontsize="small", pad=4, parse_math=False)  # a "$" of a name is no formula
     if not panel.count:
         style.say(ax, "no element counts")
     return dots

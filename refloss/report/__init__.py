@@ -20,7 +20,7 @@ from importlib.resources import files
 from typing import Final
 
 from refloss.report.contents import LIMIT, contents, json_text, term_rows
-from refloss.summary import POINTWISE, Summary
+from refloss.summary import Summary
 
 __all__ = ["LIMIT", "page"]
 
@@ -57,7 +57,6 @@ def page(summary: Summary, *, names: Sequence[str] | None = None, limit: int = L
     def with_data(data: str) -> str:
         text = template.render(
             summary=summary,
-            pointwise=POINTWISE,
             terms=term_rows(summary),
             script=script,
             style=style,

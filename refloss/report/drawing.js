@@ -34,6 +34,13 @@ function ticks(low, high, count) {
   return found;
 }
 
+// How to write ticks: with as many digits as tell one from the next.
+function told(at, digits) {
+  const size = Math.max(...at.map(Math.abs)), step = at.length > 1 ? at[1] - at[0] : size;
+  const needed = size > 0 && step > 0 ? 1 + Math.floor(Math.log10(size)) - Math.floor(Math.log10(step) + 1e-6) : 1;
+  return x => shown(x, Math.min(15, Math.max(digits, needed)));
+}
+
 function scale(low, high, from, to) { return x => from + (x - low) / (high - low || 1) * (to - from); }
 
 // The path of y(i), i = first..last, at X(i), Y(y): of many points in one pixel, the lowest and the highest.
@@ -77,16 +84,17 @@ class Frame {
     this.Y = y => Math.max(this.top - 1e4, Math.min(this.top + 1e4, to(f(y))));
     let at = ticks(f(low), f(high), this.count);
     if (this.log) at = at.filter(y => Math.abs(y - Math.round(y)) < 1e-9).map(y => 10 ** Math.round(y));
+    const text = this.log ? y => shown(y, 4) : told(at, 4);
     const rows = at.map(y => {
       const place = this.Y(y).toFixed(1);
       return [svg('path', { d: `M${this.left} ${place}h${this.width}` }),
-        svg('text', { class: 'tick', x: this.left - 6, y: +place + 4, 'text-anchor': 'end' }, shown(y, 4))];
+        svg('text', { class: 'tick', x: this.left - 6, y: +place + 4, 'text-anchor': 'end' }, text(y))];
     });
     this.grid.replaceChildren(...rows.flat());
   }
 
   // The x axis, in what X takes.
-  ticksX(at, X, label, text = x => shown(x, 6)) {
+  ticksX(at, X, label, text = told(at, 6)) {
     const y = this.top + this.height;
     this.under?.remove();
     this.under = this.grid.parentNode.appendChild(svg('g', {}));

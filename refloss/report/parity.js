@@ -19,7 +19,7 @@ function drawParity(place, panel) {
       r: 2.4, 'fill-opacity': (0.45 + 0.55 * Math.log(1 + panel.elements[k]) / most).toFixed(2),
     }));
   }
-  frame.ticksX(ticks(low, high, 4), X, `target; upwards: prediction (${panel.unit})`, x => shown(x, 4));
+  frame.ticksX(ticks(low, high, 4), X, `target; upwards: prediction (${panel.unit})`);
   place.replaceChildren(figure, drawShares(panel, size, left, inner));
 }
 
@@ -44,6 +44,6 @@ function drawShares(panel, size, left, inner) {
   figure.append(svg('rect', { class: 'loss', x: left, y: 6, width: 14, height: 10 }), svg('text', { class: 'tick', x: left + 19, y: 15 }, '% of the loss'),
     svg('path', { class: 'line elements', d: `M${left + 110} 11h16` }), svg('text', { class: 'tick', x: left + 131, y: 15 }, '% of the elements'));
   const beyond = panel.largest > last * (1 + 1e-9) ? `; outermost: up to ±${shown(panel.largest, 3)}` : '';
-  frame.ticksX(ticks(first, last, 4), X, `residual (${panel.unit})${beyond}`, x => shown(x, 4));
+  frame.ticksX(ticks(first, last, 4), X, `residual (${panel.unit})${beyond}`);
   return figure;
 }
