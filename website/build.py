@@ -39,11 +39,9 @@ REFERENCE = {  # the pages of docstrings, and the modules on each
     "Losses": ["pointwise", "aligned", "ensemble", "conventions", "results", "errors"],
     "Options and data": ["section", "options", "files.load", "files", "interop.torch"],
     "Cross-check": ["crosscheck", "crosscheck.report", "crosscheck.verdicts", "crosscheck.vectors"],
-    "Metrics": ["metrics.comparison", "metrics.distances", "metrics.electrons"],
+    "Metrics": ["metrics"],
     "Spectra": ["spectra", "crystals"],
-    "Pictures": [
-        *(f"plotting.{path.stem}" for path in sorted(ROOT.glob("refloss/plotting/[a-z]*.py")) if path.stem != "common"),
-    ],
+    "Pictures": ["plotting"],
     "Formulas to read": ["plain"],
 }
 
