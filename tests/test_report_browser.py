@@ -73,8 +73,7 @@ def assert_figures(tab: Page, summary: Summary, b: int, shift: int, name: str = 
     for part in PARTS:
         assert figures[part] == pytest.approx(getattr(expected.terms, part)[b], rel=CLOSE, abs=0.0), (part, b, shift)
     assert figures["loss"] == pytest.approx(expected.per_structure[b], rel=CLOSE, abs=0.0)
-    # The landscape is one of plain sums of n + 4 non-negative terms: n · 2^-53 of it, 1e-12 for 4606 points.
-    assert figures["objective"] == pytest.approx(result.landscape()[b, shift], rel=2e-12, abs=0.0)
+    assert figures["objective"] == pytest.approx(result.landscape()[b, shift], rel=CLOSE, abs=0.0)
 
 
 @pytest.mark.parametrize("convention", MASKED_DOS)
